@@ -1,0 +1,125 @@
+"""What became of every primary frame: in = out + drops by reason, always.
+
+Each node keeps one. The encoder's changes travel to the decoder in STATS and EOS (`changes`, `merge`), so the node with
+the sinks knows every frame that went in, also those that never reached it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["OUT", "PENDING", "Ledger", "Row"]
+
+PENDING = "pending"
+OUT = "out"
+
+DROP_REASONS = ("unreadable", "latest", "stale", "corrupt", "unpaired", "aborted")
+"""unreadable: the source could not read it. latest: replaced by a fresher frame before `encode`. stale: live, not
+acknowledged and too old at a reconnect. corrupt: the payload was damaged. unpaired: the model needs the side view.
+aborted: the run ended before the frame was through."""
+
+
+@dataclass(slots=True)
+class Row:
+    """One primary frame."""
+
+    frame_id: int
+    pts_ns: int
+    status: str = PENDING
+    """`pending`, `out`, or the reason for which it was dropped."""
+    values: dict[str, float] = field(default_factory=dict)
+    """Measurements by name: payload_bytes, wire_bytes, bpp, psnr_db, ms_ssim, psnr_without_side_db, side_offset_ms,
+    unpaired (1.0), latency_ms, and STAGE_ms for every stage."""
+
+
+class Ledger:
+    """Thread-safe table of `Row` by frame_id, in the order in which the frames came in."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, Row] = {}
+        self._changed: dict[int, None] = {}
+        self._lock = threading.Lock()
+        self._watchers: list[Callable[[int, str], None]] = []
+
+    def watch(self, watcher: Callable[[int, str], None]) -> None:
+        """Call `watcher(frame_id, status)` when a frame settles, from the thread that settles it."""
+        self._watchers.append(watcher)
+
+    def frame_in(self, frame_id: int, pts_ns: int) -> None:
+        """A primary frame entered this node. A frame that is known already stays as it is."""
+        with self._lock:
+            self._row(frame_id, pts_ns)
+
+    def note(self, frame_id: int, **values: float) -> None:
+        """Add measurements to a frame; the last value of a name stands."""
+        with self._lock:
+            self._row(frame_id).values.update(values)
+
+    def frame_out(self, frame_id: int) -> None:
+        """The frame left the last stage of the last node."""
+        self._settle(frame_id, OUT)
+
+    def drop(self, frame_id: int, reason: str, pts_ns: int | None = None) -> None:
+        """The frame ends here, for `reason`."""
+        if reason not in DROP_REASONS:
+            raise ValueError(f"unknown drop reason {reason!r}, expected one of {', '.join(DROP_REASONS)}")
+        self._settle(frame_id, reason, pts_ns)
+
+    def drop_pending(self, reason: str = "aborted") -> None:
+        """End everything that is still on its way: the run is over."""
+        for row in self.rows():
+            if row.status == PENDING:
+                self.drop(row.frame_id, reason)
+
+    def rows(self) -> list[Row]:
+        """A copy of all rows, in order of arrival."""
+        with self._lock:
+            return [Row(r.frame_id, r.pts_ns, r.status, dict(r.values)) for r in self._rows.values()]
+
+    def counts(self) -> Counter[str]:
+        """How many frames stand at each status."""
+        with self._lock:
+            return Counter(row.status for row in self._rows.values())
+
+    def status(self, frame_id: int) -> str | None:
+        """The status of a frame, or None if it was never seen."""
+        with self._lock:
+            row = self._rows.get(frame_id)
+            return row.status if row else None
+
+    def changes(self) -> list[dict[str, Any]]:
+        """The rows that changed since the last call, as JSON-ready mappings for `merge` on the other side."""
+        with self._lock:
+            rows = [self._rows[i] for i in self._changed]
+            self._changed.clear()
+            return [
+                {"frame_id": r.frame_id, "pts_ns": r.pts_ns, "status": r.status, "values": dict(r.values)} for r in rows
+            ]
+
+    def merge(self, changes: Iterable[dict[str, Any]]) -> None:
+        """Take over another node's rows. A frame that has settled here stays settled; values are added."""
+        for change in changes:
+            frame_id, status = int(change["frame_id"]), str(change["status"])
+            with self._lock:
+                row = self._row(frame_id, int(change["pts_ns"]))
+                row.values = {**{str(k): float(v) for k, v in change["values"].items()}, **row.values}
+            if status in DROP_REASONS:
+                self.drop(frame_id, status)
+
+    def _row(self, frame_id: int, pts_ns: int | None = None) -> Row:
+        row = self._rows.setdefault(frame_id, Row(frame_id, pts_ns or 0))
+        self._changed[frame_id] = None
+        return row
+
+    def _settle(self, frame_id: int, status: str, pts_ns: int | None = None) -> None:
+        with self._lock:
+            row = self._row(frame_id, pts_ns)
+            if row.status != PENDING:
+                return
+            row.status = status
+        for watcher in self._watchers:
+            watcher(frame_id, status)

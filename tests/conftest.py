@@ -1,0 +1,26 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def skip_or_fail(reason: str) -> None:
+    """Skip, unless SIDECAST_REQUIRE_ALL says that nothing may be missing here."""
+    if os.environ.get("SIDECAST_REQUIRE_ALL") == "1":
+        pytest.fail(f"SIDECAST_REQUIRE_ALL is set, but {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of the stereo data."""
+    folder = Path(os.environ.get("SIDECAST_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "kitti_odom_color").is_dir():
+        skip_or_fail(f"there is no stereo data in {folder} (set SIDECAST_DATA)")
+    return folder
