@@ -81,6 +81,10 @@ class Source(Stage):
     def read(self) -> Iterator[Item]:
         """Yield frames in order of capture until the source ends or `context.stop` is set."""
 
+    def pull(self) -> Iterator[Item]:
+        """Like `read`, but without pace: for a recording nested in another stage."""
+        return self.read()
+
     def process(self, item: Item) -> Iterator[Item]:
         raise TypeError("a source is the first stage of a chain and takes no items")
 
