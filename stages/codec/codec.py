@@ -1,0 +1,209 @@
+"""A codec: a network, its coding tables, and the container, joined.
+
+x ─► pad ─► analyse ─► symbols ─► range coder ─► payload ─► range coder ─► symbols ─► synthesise ─► crop ─► x_hat
+                                                                                          ▲
+                                                                    side ─► pad ─► prepare┘
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stages.codec import container, weights_file
+from stages.codec.entropy import CodingTables, decode_symbols, encode_symbols
+from stages.codec.errors import BitstreamError, CodecError
+from stages.codec.model import Model
+
+__all__ = ["MAX_PIXELS", "Codec", "Prepared", "load_codec"]
+
+MAX_PIXELS = 1 << 25
+"""What `decode` accepts unless told otherwise: 8192 x 4096."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A side view after the part of the decoder that needs nothing but the side view."""
+
+    width: int
+    height: int
+    features: Any
+    """The model's own; opaque."""
+
+
+class Codec:
+    """Pictures to bytes and back. Stateless: one codec serves many streams, from several threads.
+
+    Pictures are float32 (1, 3, H, W), nominally in [0, 1], of any size from 1 x 1 to 65535 x 65535.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        tables: CodingTables,
+        *,
+        model_id: bytes,
+        name: str,
+        description: dict[str, Any],
+        device: torch.device,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.model_id, self.name, self.description, self.device = model_id, name, description, device
+        self.max_pixels = max_pixels
+        self._model, self._tables = model, tables
+
+    @property
+    def needs_side(self) -> bool:
+        """Whether decoding without a side view is impossible."""
+        return self._model.needs_side
+
+    @property
+    def quality_range(self) -> tuple[float, float]:
+        """The smallest and the greatest quality; equal where the codec has one rate point."""
+        return self._model.quality_range
+
+    @property
+    def default_quality(self) -> float:
+        """The quality of `encode` where none is given."""
+        return self._model.default_quality
+
+    @torch.inference_mode()
+    def encode(self, x: Tensor, quality: float | None = None) -> bytes:
+        """The payload of a picture. CodecError for a wrong shape, a quality out of range, values that aren't finite."""
+        height, width = self._size(x)
+        header = container.Header(width, height, self._quality(quality))
+        symbols = self._model.analyse(self._padded(x), header.quality).cpu().numpy()
+        index = self._model.table_index(header.quality, *symbols.shape[1:])
+        words = encode_symbols(symbols, index, self._tables)
+        return container.pack(header, container.checksum(header, symbols), words)
+
+    @torch.inference_mode()
+    def decode(
+        self,
+        payload: bytes,
+        side: Tensor | None = None,
+        clamp: bool = True,
+        prepared: Prepared | None = None,
+        max_pixels: int | None = None,
+    ) -> Tensor:
+        """x_hat (1, 3, H, W) float32 on the codec's device, clamped to [0, 1] unless told otherwise.
+
+        The side view may be given as it is or already prepared. BitstreamError for a damaged payload or one of more
+        than `max_pixels`; CodecError for a side view that is missing or of another size.
+        """
+        header, symbols = self._symbols(payload, max_pixels)
+        prepared = self.prepare(side) if prepared is None and side is not None else prepared
+        self._check_side(header, prepared)
+        x_hat = self._model.synthesise(
+            torch.from_numpy(symbols).to(self.device), header.quality, prepared.features if prepared else None
+        )
+        x_hat = x_hat[..., : header.height, : header.width].float()
+        return x_hat.clamp(0, 1) if clamp else x_hat
+
+    @torch.inference_mode()
+    def prepare(self, side: Tensor) -> Prepared:
+        """The side view's part of `decode`, which can run before the packet is there."""
+        height, width = self._size(side)
+        return Prepared(width, height, self._model.prepare(self._padded(side)))
+
+    def symbols(self, payload: bytes, max_pixels: int | None = None) -> Tensor:
+        """The integer latent (C, h, w) int32 that a payload carries, on the CPU; BitstreamError as in `decode`."""
+        return torch.from_numpy(self._symbols(payload, max_pixels)[1])
+
+    def header(self, payload: bytes) -> container.Header:
+        """Width, height and quality of a payload, nothing else of which is looked at."""
+        header, _, _ = container.parse(payload)
+        low, high = self.quality_range
+        if not low <= header.quality <= high:
+            raise BitstreamError(f"the payload has quality {header.quality:g}, {self.name} has {low:g} to {high:g}")
+        return header
+
+    def _symbols(self, payload: bytes, max_pixels: int | None) -> tuple[container.Header, NDArray[np.int32]]:
+        header = self.header(payload)
+        limit = self.max_pixels if max_pixels is None else max_pixels
+        if header.width * header.height > limit:
+            raise BitstreamError(
+                f"the payload is of {header.width} x {header.height} pixels, more than the {limit} allowed (max_pixels)"
+            )
+        _, check, words = container.parse(payload)
+        h, w = (self._up(n) // self._model.latent_stride for n in (header.height, header.width))
+        shape = (self._model.latent_channels, h, w)
+        index = self._model.table_index(header.quality, h, w)
+        symbols = decode_symbols(words, index, self._tables, h * w * shape[0] // index.size).reshape(shape)
+        if container.checksum(header, symbols) != check:
+            raise BitstreamError("the payload is damaged: the checksum of its symbols differs")
+        return header, symbols
+
+    def _quality(self, quality: float | None) -> float:
+        """The quality as it travels, in steps of 1/256."""
+        low, high = self.quality_range
+        chosen = self.default_quality if quality is None else float(quality)
+        if not low <= chosen <= high:
+            only = f"only {low:g}" if low == high else f"{low:g} to {high:g}"
+            raise CodecError(f"quality {chosen:g} was asked for, {self.name} has {only}")
+        return round(chosen * container.QUALITY_STEPS) / container.QUALITY_STEPS
+
+    def _check_side(self, header: container.Header, prepared: Prepared | None) -> None:
+        if prepared is None:
+            if self.needs_side:
+                raise CodecError(f"{self.name} can't decode without a side view")
+        elif (prepared.width, prepared.height) != (header.width, header.height):
+            raise CodecError(
+                f"the side view is {prepared.width} x {prepared.height} pixels, the primary view "
+                f"{header.width} x {header.height}: both must have the same size"
+            )
+
+    def _size(self, x: Tensor) -> tuple[int, int]:
+        if x.ndim != 4 or x.shape[:2] != (1, 3) or x.dtype != torch.float32 or 0 in x.shape:
+            raise CodecError(f"a picture is float32 of shape (1, 3, H, W), not {x.dtype} of shape {tuple(x.shape)}")
+        return int(x.shape[2]), int(x.shape[3])
+
+    def _up(self, length: int) -> int:
+        return -(-length // self._model.multiple) * self._model.multiple
+
+    def _padded(self, x: Tensor) -> Tensor:
+        height, width = self._size(x)
+        right, bottom = self._up(width) - width, self._up(height) - height
+        x = x.to(self.device)
+        return F.pad(x, (0, right, 0, bottom), mode="replicate") if right or bottom else x
+
+
+def load_codec(path_or_name: Path | str = "default", device: str = "cpu", max_pixels: int = MAX_PIXELS) -> Codec:
+    """The codec of a weights file, or of the shipped weights of that name.
+
+    `device` is a torch device, or `auto`: CUDA where there is one, else the CPU. WeightsError if the file can't be
+    used, CodecError if the device can't.
+    """
+    target = _device(device)
+    weights = weights_file.load(weights_file.find(path_or_name))
+    weights.model.to(target)
+    return Codec(
+        weights.model,
+        weights.tables,
+        model_id=weights.model_id,
+        name=weights.name,
+        description=weights.description,
+        device=target,
+        max_pixels=max_pixels,
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise CodecError(f"there is no device {name!r}, expected auto, cpu or cuda") from error
+    if device.type not in ("cpu", "cuda"):
+        raise CodecError(f"device {name!r} can't be used, expected auto, cpu or cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise CodecError(f"device {name!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices")
+    return device

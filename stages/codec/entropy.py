@@ -1,0 +1,251 @@
+"""Integer coding tables, and the range coder that runs on them.
+
+A symbol is an int16. A table gives its support (consecutive integers from `offset` on) one frequency each and one more,
+the last, to the escape that stands for everything else; the frequencies are at least 1 and add up to 2^16. Tables
+are made once, in float, when a model is exported, and stored with its weights as integers, so that no machine ever
+computes a probability again.
+
+The coded words of a set of symbols, each with the index of its table:
+
+1. the symbols' entries (symbol - offset, or the escape), sorted by table index, stably, by the range coder of
+   `constriction` (queue, 32-bit words, 24-bit probabilities). Entry i of n with cumulative frequency F(i) starts at
+   i + floor(F(i) * (2^24 - n) / 2^16): exact in float64, so the same on every machine;
+2. the symbols that were escaped, in the same order, as symbol + 32768, uniform over 2^16;
+3. words as little-endian uint32, one zero word at the end left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import constriction
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from stages.codec.errors import BitstreamError, CodecError
+
+__all__ = ["PRECISION", "TOTAL", "CodingTables", "decode_symbols", "encode_symbols"]
+
+PRECISION = 16
+TOTAL = 1 << PRECISION
+"""What the frequencies of a table add up to."""
+MAX_ENTRIES = 1 << 14
+_LOWEST, _HIGHEST = -(1 << 15), (1 << 15) - 1
+_RAW = 1 << 16
+_DEFAULT_TAIL = 2.0**-17
+
+_queue: Any = constriction.stream.queue
+_model: Any = constriction.stream.model
+
+Ints = NDArray[np.int32]
+
+
+class CodingTables:
+    """The probabilities of a model's symbols, as integers.
+
+    frequencies: (sum of lengths,) of all tables, one behind the other, escape last; lengths: (tables,) entries with the
+    escape; offsets: (tables,) the smallest symbol of each support. ValueError where they don't fit together.
+    """
+
+    def __init__(self, frequencies: ArrayLike, lengths: ArrayLike, offsets: ArrayLike) -> None:
+        self.frequencies: Ints = _int32("frequencies", frequencies)
+        self.lengths: Ints = _int32("lengths", lengths)
+        self.offsets: Ints = _int32("offsets", offsets)
+        self._check()
+        self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
+        self._models: dict[int, Any] = {}
+        cheapest = np.maximum.reduceat(self.frequencies, self._starts[:-1])
+        self._least_bits = -np.log2(cheapest / TOTAL)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @classmethod
+    def build(
+        cls, pmfs: Sequence[NDArray[np.floating[Any]]], offsets: Sequence[int], tail: float = _DEFAULT_TAIL
+    ) -> CodingTables:
+        """Tables from probabilities: `pmfs[t][i]` is that of symbol `offsets[t] + i`.
+
+        What a pmf lacks to 1 belongs to the escape. Symbols at either end go to the escape as well, as long as less
+        than `tail` of the probability is lost at that end.
+        """
+        cut = [_without_tails(np.asarray(p, np.float64), o, tail) for p, o in zip(pmfs, offsets, strict=True)]
+        frequencies = [_frequencies(pmf) for pmf, _ in cut]
+        return cls(np.concatenate(frequencies), [len(f) for f in frequencies], [offset for _, offset in cut])
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> CodingTables:
+        """The inverse of `tensors`."""
+        return cls(tensors["frequencies"], tensors["lengths"], tensors["offsets"])
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """The tables as they are stored."""
+        return {"frequencies": self.frequencies.astype(np.uint16), "lengths": self.lengths, "offsets": self.offsets}
+
+    def table(self, index: int) -> Ints:
+        """The frequencies of one table, escape last."""
+        return self.frequencies[self._starts[index] : self._starts[index + 1]]
+
+    def bits(self, symbols: ArrayLike, index: ArrayLike) -> float:
+        """What the symbols cost by these tables, the coder's few bytes at the end not counted."""
+        flat, tables = _aligned(symbols, index, len(self))
+        entries = _entries(flat, self.offsets[tables], self.lengths[tables])
+        cost = PRECISION - np.log2(self.frequencies[self._starts[tables] + entries])
+        return float(cost.sum() + PRECISION * np.count_nonzero(entries == self.lengths[tables] - 1))
+
+    def least_bits(self, index: ArrayLike, repeat: int = 1) -> float:
+        """What the cheapest possible symbols would cost: a shorter stream can't be a real one."""
+        return float(self._least_bits[np.asarray(index)].sum() * repeat)
+
+    def model(self, index: int) -> Any:
+        """The coder's model of one table, made when first used and kept."""
+        found = self._models.get(index)
+        if found is None:
+            # `perfect=False` is the construction that the module's docstring specifies; it never optimises in float.
+            found = _model.Categorical(self.table(index) / float(TOTAL), perfect=False)
+            self._models[index] = found
+        return found
+
+    def _check(self) -> None:
+        lengths, offsets = self.lengths, self.offsets
+        if len(lengths) == 0 or len(lengths) != len(offsets):
+            raise ValueError(f"{len(lengths)} lengths and {len(offsets)} offsets of coding tables, expected as many")
+        if lengths.min() < 2 or lengths.max() > MAX_ENTRIES:
+            raise ValueError(f"a coding table has {lengths.min()} to {lengths.max()} entries, 2 to {MAX_ENTRIES} fit")
+        if offsets.min() < _LOWEST or (offsets.astype(np.int64) + lengths - 2).max() > _HIGHEST:
+            raise ValueError(f"a coding table reaches beyond {_LOWEST} to {_HIGHEST}")
+        if len(self.frequencies) != int(lengths.sum(dtype=np.int64)):
+            raise ValueError(f"{len(self.frequencies)} frequencies for {lengths.sum(dtype=np.int64)} table entries")
+        sums = np.add.reduceat(self.frequencies.astype(np.int64), np.cumsum(lengths) - lengths)
+        if self.frequencies.min() < 1 or (sums != TOTAL).any():
+            raise ValueError(f"the frequencies of a coding table are not positive numbers that add up to {TOTAL}")
+
+
+def encode_symbols(symbols: ArrayLike, index: ArrayLike, tables: CodingTables) -> bytes:
+    """Coded words of `symbols` (any shape, int16 range), `index` giving each one's table.
+
+    A shorter `index` covers equal runs: with (C, h, w) symbols it may have C entries. CodecError beyond int16.
+    """
+    flat = np.asarray(symbols, dtype=np.int32).reshape(-1)
+    if flat.size and (flat.min() < _LOWEST or flat.max() > _HIGHEST):
+        raise CodecError(f"a latent value is outside {_LOWEST} to {_HIGHEST}: is the picture finite and within [0, 1]?")
+    runs = np.asarray(index, dtype=np.int64).reshape(-1)
+    repeat = _repeat(flat.size, runs.size)
+    encoder = _queue.RangeEncoder()
+    sorted_symbols = flat.reshape(-1, max(repeat, 1))[np.argsort(runs, kind="stable")].reshape(-1)
+    escaped = []
+    for table, group in _groups(runs, repeat):
+        entries = _entries(sorted_symbols[group], tables.offsets[table], tables.lengths[table])
+        encoder.encode(entries, tables.model(table))
+        escaped.append(sorted_symbols[group][entries == tables.lengths[table] - 1])
+    raw = np.concatenate(escaped) if escaped else flat[:0]
+    if raw.size:
+        encoder.encode((raw - _LOWEST).astype(np.int32), _model.Uniform(_RAW))
+    return _trimmed(encoder.get_compressed())
+
+
+def decode_symbols(data: bytes, index: ArrayLike, tables: CodingTables, repeat: int = 1) -> Ints:
+    """The symbols, (len(index) * repeat,); BitstreamError unless `data` is exactly what `encode_symbols` makes of them.
+
+    Work and memory are bounded by the number of symbols asked for, whatever the bytes.
+    """
+    runs = np.asarray(index, dtype=np.int64).reshape(-1)
+    least = tables.least_bits(runs, repeat)
+    if least * 0.99 > 8 * len(data) + 128:
+        raise BitstreamError(
+            f"{len(data)} coded bytes can't hold {runs.size * repeat} symbols, which need {least:.0f} bits"
+        )
+    try:
+        symbols = _decode(data, runs, tables, repeat)
+    except (AssertionError, ValueError) as error:  # constriction's answer to words that no encoder writes
+        raise BitstreamError(f"the {len(data)} coded bytes are damaged: {error}") from error
+    if encode_symbols(symbols, runs, tables) != data:
+        raise BitstreamError(f"the {len(data)} coded bytes are damaged: the decoded symbols would be coded differently")
+    return symbols
+
+
+def _decode(data: bytes, runs: NDArray[np.int64], tables: CodingTables, repeat: int) -> Ints:
+    if len(data) % 4:
+        raise ValueError("words have four bytes each")
+    decoder = _queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+    decoded = np.empty(runs.size * repeat, np.int32)
+    escapes = np.zeros(runs.size * repeat, bool)
+    for table, group in _groups(runs, repeat):
+        entries = decoder.decode(tables.model(table), group.stop - group.start)
+        escapes[group] = entries == tables.lengths[table] - 1
+        decoded[group] = entries + tables.offsets[table]
+    if count := int(np.count_nonzero(escapes)):
+        decoded[escapes] = decoder.decode(_model.Uniform(_RAW), count) + _LOWEST
+    symbols = np.empty((runs.size, repeat), np.int32)
+    symbols[np.argsort(runs, kind="stable")] = decoded.reshape(symbols.shape)
+    return symbols.reshape(-1)
+
+
+def _groups(runs: NDArray[np.int64], repeat: int) -> Iterator[tuple[int, slice]]:
+    """The tables in use, ascending, each with its place among the sorted symbols."""
+    used, counts = np.unique(runs, return_counts=True)
+    stops = np.cumsum(counts) * repeat
+    for table, count, stop in zip(used.tolist(), (counts * repeat).tolist(), stops.tolist(), strict=True):
+        yield table, slice(stop - count, stop)
+
+
+def _entries(symbols: Ints, offsets: Ints, lengths: Ints) -> Ints:
+    """Where the symbols stand in their tables; the escape for those outside."""
+    entries = symbols - offsets
+    outside = (entries < 0) | (entries >= lengths - 1)
+    found: Ints = np.where(outside, lengths - 1, entries).astype(np.int32)
+    return found
+
+
+def _aligned(symbols: ArrayLike, index: ArrayLike, tables: int) -> tuple[Ints, NDArray[np.int64]]:
+    flat = np.asarray(symbols, dtype=np.int32).reshape(-1)
+    runs = np.asarray(index, dtype=np.int64).reshape(-1)
+    if runs.size and not 0 <= runs.min() <= runs.max() < tables:
+        raise ValueError(f"table indices from {runs.min()} to {runs.max()}, but there are {tables} tables")
+    return flat, np.repeat(runs, _repeat(flat.size, runs.size))
+
+
+def _repeat(symbols: int, runs: int) -> int:
+    if runs == 0 or symbols % runs:
+        if symbols == 0:
+            return 0
+        raise ValueError(f"{symbols} symbols can't be split into {runs} equal runs")
+    return symbols // runs
+
+
+def _trimmed(words: NDArray[np.uint32]) -> bytes:
+    """The words as bytes. The decoder takes a missing word for zero; one in twenty streams saves four bytes so."""
+    return words[: -1 if words.size and words[-1] == 0 else None].astype("<u4").tobytes()
+
+
+def _without_tails(pmf: NDArray[np.float64], offset: int, tail: float) -> tuple[NDArray[np.float64], int]:
+    if pmf.ndim != 1 or pmf.size == 0 or not np.isfinite(pmf).all() or pmf.min() < 0 or pmf.sum() <= 0:
+        raise ValueError("a pmf is a row of finite probabilities, not all of them zero")
+    first = int(np.searchsorted(np.cumsum(pmf), tail, side="right")) if tail else 0
+    last = pmf.size - (int(np.searchsorted(np.cumsum(pmf[::-1]), tail, side="right")) if tail else 0)
+    if first >= last:  # all the probability is at the ends, such as for a support of one symbol
+        first, last = 0, pmf.size
+    return pmf[first:last], int(offset) + first
+
+
+def _frequencies(pmf: NDArray[np.float64]) -> Ints:
+    """Integers from 1 on that add up to TOTAL, in proportion to the pmf and, at the end, the escape."""
+    shares = np.append(pmf, max(1.0 - pmf.sum(), 0.0))
+    if shares.size > MAX_ENTRIES:
+        raise ValueError(f"a coding table has at most {MAX_ENTRIES} entries, this one would need {shares.size}")
+    shares = shares / shares.sum() * (TOTAL - shares.size)
+    frequencies = 1 + np.floor(shares).astype(np.int32)
+    missing = max(TOTAL - int(frequencies.sum()), 0)
+    frequencies[np.argsort(np.floor(shares) - shares, kind="stable")[:missing]] += 1
+    frequencies[np.argmax(frequencies)] += TOTAL - frequencies.sum()  # rounding of the division, if any
+    return frequencies
+
+
+def _int32(name: str, values: ArrayLike) -> Ints:
+    array = np.asarray(values)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise ValueError(f"{name} of coding tables are a row of integers, not {array.dtype} of shape {array.shape}")
+    if array.size and (array.min() < -(1 << 31) or array.max() >= 1 << 31):
+        raise ValueError(f"{name} of coding tables exceed 32 bits")
+    return np.ascontiguousarray(array, dtype=np.int32)

@@ -1,0 +1,90 @@
+"""What a network must offer so that `Codec` can join it with coding tables and the container.
+
+           g_a            round          tables
+x ──────► analyse ──────► symbols ─────► coder ────► payload          encoder
+                                                       │
+x_hat ◄── synthesise ◄─── symbols ◄──── coder ◄────────┘              decoder
+              ▲             prepare
+              └─ prepared ◄──────────── side
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["MODELS", "ConfigValue", "Model", "model_class"]
+
+ConfigValue = bool | int | float | str
+
+MODELS = {
+    "bls17": "stages.codec.bls17:Bls17",
+    "ndic_bls17": "stages.codec.ndic_bls17:NdicBls17",
+    "disparity": "stages.codec.disparity.model:Disparity",
+}
+"""The models by name; each is imported when it is used."""
+
+
+class Model(Protocol):
+    """A network in evaluation mode, an `nn.Module` whose state is what a weights file stores."""
+
+    name: ClassVar[str]
+    """The key in MODELS."""
+    config: Mapping[str, ConfigValue]
+    """The keyword arguments that build it again: `type(model)(**model.config)`. Its constructor checks them and raises
+    ValueError for what it can't be built with."""
+    multiple: int
+    """Pictures are padded to a multiple of this in both directions."""
+    needs_side: bool
+    """Whether it can't decode without a side view."""
+    latent_channels: int
+    latent_stride: int
+    """Pixels per latent position, in both directions; divides `multiple`."""
+    quality_range: tuple[float, float]
+    """The smallest and the greatest quality; equal where the model has one rate point."""
+    default_quality: float
+    training_only: tuple[str, ...]
+    """How the names of tensors begin that are not stored, because only training needs them. May be left out."""
+
+    def analyse(self, x: Tensor, quality: float) -> Tensor:
+        """Symbols (C, h, w) int32 of `x` (1, 3, H, W) float32, H and W multiples of `multiple`."""
+
+    def prepare(self, side: Tensor) -> Any:
+        """What `synthesise` needs of the side view (padded like `x`); may run before the packet is there."""
+
+    def synthesise(self, symbols: Tensor, quality: float, prepared: Any) -> Tensor:
+        """x_hat (1, 3, H, W) float32 from symbols (C, h, w) int32; `prepared` is None where there is no side view."""
+
+    def table_index(self, quality: float, h: int, w: int) -> NDArray[np.int64]:
+        """Which coding table each symbol uses: (C,) if it depends on the channel only, else (C * h * w,).
+
+        Integers computed from integers and `quality` (a multiple of 1/256): the same on every machine.
+        """
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """As in `nn.Module`."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
+        """As in `nn.Module`."""
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        """As in `nn.Module`."""
+
+    def to(self, device: torch.device) -> Any:
+        """As in `nn.Module`."""
+
+    def eval(self) -> Any:
+        """As in `nn.Module`."""
+
+
+def model_class(name: str) -> type[Any]:
+    """The class of a model; KeyError if there is none of that name."""
+    module, _, attribute = MODELS[name].partition(":")
+    found: type[Any] = getattr(importlib.import_module(module), attribute)
+    return found
