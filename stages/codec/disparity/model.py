@@ -1,0 +1,244 @@
+"""The network of the `disparity` codec."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stages.codec.disparity.blocks import DepthConvBlock
+from stages.codec.disparity.match import Match, RowSearch, WindowSearch, warp
+from stages.codec.disparity.prior import Prior
+from stages.codec.model import ConfigValue
+from stages.codec.precision import autocast
+
+__all__ = ["Disparity", "PreparedSide", "TrainingOutput"]
+
+STRIDE = 16
+KERNEL = 32
+BORDER = (KERNEL - STRIDE) // 2
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSide:
+    """The side view's branch, computed before the packet arrives."""
+
+    picture: Tensor
+    """(B, 3, H, W) in [0, 1]"""
+    features_8: Tensor
+    features_4: Tensor
+    use: Tensor
+    """(B,) bool: False where there is no side view."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconstruction:
+    """What the decoder makes, with the intermediate pictures that training supervises."""
+
+    x_hat: Tensor
+    """(B, 3, H, W), not clamped"""
+    rough: Tensor
+    """(B, 3, H / 2, W / 2): what the matching looks at"""
+    aligned: Tensor
+    """(B, 3, H, W): the side view where it matches, the linear picture elsewhere"""
+    offset: Tensor | None
+    """(B, 2, H, W) pixels: where in the side view each pixel was found, relative to itself; None without side view"""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOutput:
+    """A reconstruction and its rate."""
+
+    picture: Reconstruction
+    bits: Tensor
+    """(B,)"""
+
+
+class Disparity(nn.Module):
+    """Linear analysis; synthesis = transposed analysis + a trunk at 1/8 and a head at 1/4 that see the side view.
+
+    x -- g_a (lapped, 32x32, stride 16) -- / step(quality), round -- symbols
+                                                                       |
+    x_linear <-- g_s (transposed, 32x32) -------------------------- * step
+       |                                                               |
+       |                              trunk_1 <-- FiLM(quality) <-- up (1/8)
+       |                                |
+       +--------- rough picture (1/2) <-+
+       |             | siamese features
+    side --------- match at 1/8 (rows) --> trunk_2 --> match at 1/4 (window), warp --> head --> + --> x_hat
+       |___________________________________________________________________________________|  x_linear
+    """
+
+    name: ClassVar[str] = "disparity"
+    multiple = latent_stride = STRIDE
+    needs_side = False
+    quality_range = (0.0, 63.0)
+    default_quality = 24.0
+    training_only: tuple[str, ...] = ("prior.",)
+
+    def __init__(self, latent: int = 128, trunk: int = 96, head: int = 48, anchors: int = 8) -> None:
+        super().__init__()
+        if not (1 <= latent <= 768 and 1 <= trunk <= 1024 and 1 <= head <= 1024 and 2 <= anchors <= 64):
+            raise ValueError(f"latent {latent}, trunk {trunk}, head {head}, anchors {anchors}: out of bounds")
+        self.config: Mapping[str, ConfigValue] = {"latent": latent, "trunk": trunk, "head": head, "anchors": anchors}
+        self.latent_channels, self.anchors = latent, anchors
+        self.mean = nn.Parameter(torch.zeros(3))
+        self.analysis = nn.Parameter(torch.zeros(latent, 3, KERNEL, KERNEL))
+        self.synthesis = nn.Parameter(torch.zeros(latent, 3, KERNEL, KERNEL))
+        self.prior = Prior(latent)
+        self.log_gain = nn.Parameter(torch.zeros(latent))
+        self.log_gain_rise = nn.Parameter(torch.zeros(anchors - 1, latent))
+        self.up = nn.Sequential(nn.Conv2d(latent, 4 * trunk, 1), nn.PixelShuffle(2))
+        self.film = nn.Parameter(torch.zeros(anchors, trunk))
+        self.trunk_1 = nn.Sequential(*(DepthConvBlock(trunk) for _ in range(3)))
+        self.rough = nn.Sequential(nn.Conv2d(trunk, 48, 1), nn.PixelShuffle(4))
+        self.features_4 = nn.Sequential(
+            nn.PixelUnshuffle(2), nn.Conv2d(12, 48, 3, padding=1), nn.LeakyReLU(0.1), nn.Conv2d(48, 48, 3, padding=1)
+        )
+        self.features_8 = nn.Sequential(
+            nn.LeakyReLU(0.1),
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(192, 96, 1),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(96, 64, 3, padding=1),
+        )
+        self.match_8 = RowSearch()
+        self.match_4 = WindowSearch()
+        self.fuse = nn.Conv2d(trunk + 192 + 194, trunk, 1)
+        self.trunk_2 = nn.Sequential(*(DepthConvBlock(trunk) for _ in range(5)))
+        self.to_4 = nn.Sequential(nn.Conv2d(trunk, 192, 1), nn.PixelShuffle(2))
+        self.head = nn.Sequential(nn.Conv2d(48 + 48 + 50 + 48, head, 1), DepthConvBlock(head), DepthConvBlock(head))
+        self.out = nn.Sequential(nn.Conv2d(head, 48, 1), nn.PixelShuffle(4))
+
+    @torch.no_grad()
+    def set_steps(self, coarsest: float, finest: float) -> None:
+        """Start all channels with these step sizes at the lowest and the highest quality."""
+        self.log_gain.fill_(-math.log(coarsest))
+        rise = math.log(coarsest / finest) / (self.anchors - 1)
+        self.log_gain_rise.fill_(math.log(math.expm1(rise)))
+
+    def step(self, quality: Tensor) -> Tensor:
+        """Step sizes (B, C, 1, 1) at qualities (B,) in [0, 63]; they fall as quality rises, by construction."""
+        rise = F.softplus(self.log_gain_rise).cumsum(0)
+        gains = torch.cat([self.log_gain[None], self.log_gain[None] + rise])
+        return (-self._interpolate(gains, quality)).exp()[:, :, None, None]
+
+    def g_a(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W), H and W multiples of 16 -> unscaled latent (B, C, H / 16, W / 16), float32."""
+        with torch.autocast(x.device.type, enabled=False):
+            centred = x - self.mean[None, :, None, None]
+            return F.conv2d(F.pad(centred, (BORDER,) * 4, mode="reflect"), self.analysis, stride=STRIDE)
+
+    def g_s_linear(self, latent: Tensor) -> Tensor:
+        """The linear picture (B, 3, H, W) of an unscaled, quantised latent, float32."""
+        with torch.autocast(latent.device.type, enabled=False):
+            x = F.conv_transpose2d(latent, self.synthesis, stride=STRIDE)
+            return x[:, :, BORDER:-BORDER, BORDER:-BORDER] + self.mean[None, :, None, None]
+
+    def prepare_side(self, side: Tensor, use: Tensor) -> PreparedSide:
+        """The branch of the side view (B, 3, H, W); where `use` (B,) is False its content does not matter."""
+        features_4 = self.features_4(F.avg_pool2d(side, 2))
+        return PreparedSide(side, self.features_8(features_4), features_4, use)
+
+    def g_s(self, latent: Tensor, quality: Tensor, side: PreparedSide | None) -> Reconstruction:
+        """Unscaled, quantised latent (B, C, h, w), qualities (B,) -> the picture."""
+        x_linear = self.g_s_linear(latent)
+        h = self.up(latent) * (1 + self._interpolate(self.film, quality))[:, :, None, None]
+        h = self.trunk_1(h)
+        rough = self.rough(h) + F.avg_pool2d(x_linear, 2)
+        features_4 = self.features_4(rough) if side else rough
+        coarse = self._search_coarse(features_4, side) if side else _no_match(h, 192)
+        h = self.fuse(torch.cat([h, F.pixel_unshuffle(x_linear, 8), coarse.values, coarse.confidence], 1))
+        h = self.to_4(self.trunk_2(h))
+        fine = self._search_fine(features_4, coarse, side) if side else _no_match(h, 48)
+        offset = 4 * F.interpolate(fine.offset, scale_factor=4, mode="bilinear", align_corners=False)
+        warped = warp(side.picture, offset) * side.use[:, None, None, None] if side else torch.zeros_like(x_linear)
+        aligned = F.pixel_unshuffle(warped, 4)
+        h = torch.cat([h, F.pixel_unshuffle(x_linear, 4), fine.values, fine.confidence, aligned], 1)
+        x_hat = x_linear + self.out(self.head(h)).float()
+        none = F.interpolate(fine.confidence[:, 1:].float(), scale_factor=4, mode="bilinear", align_corners=False)
+        return Reconstruction(x_hat, rough.float(), torch.lerp(warped, x_linear, none), offset if side else None)
+
+    def _search_coarse(self, features_4: Tensor, side: PreparedSide) -> Match:
+        values = F.pixel_unshuffle(side.picture, 8).to(features_4.dtype)
+        return self.match_8(self.features_8(features_4), side.features_8, values, side.use)  # type: ignore[no-any-return]
+
+    def _search_fine(self, features_4: Tensor, coarse: Match, side: PreparedSide) -> Match:
+        values = F.pixel_unshuffle(side.picture, 4).to(features_4.dtype)
+        return self.match_4(features_4, side.features_4, values, coarse.offset, side.use)  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor, side: Tensor, quality: Tensor, use: Tensor) -> TrainingOutput:
+        """Training: x and side (B, 3, H, W), quality (B,), use (B,) bool; noise for the rate, rounding for distortion.
+
+        The distortion sees the step size (rounding is straight-through in units of steps); if only the rate pulled at
+        the steps they would inflate and the qualities run together.
+        """
+        step = self.step(quality)
+        latent = self.g_a(x)
+        scaled = latent / step
+        rounded = (scaled + (scaled.round() - scaled).detach()) * step
+        picture = self.g_s(rounded, quality, self.prepare_side(side, use))
+        with torch.autocast(x.device.type, enabled=False):
+            noisy = latent + (torch.rand_like(latent) - 0.5) * step
+            return TrainingOutput(picture, self.prior.bits(noisy, step))
+
+    @torch.no_grad()
+    def estimate(self, x: Tensor, side: Tensor | None, quality: float) -> tuple[Tensor, Tensor]:
+        """x_hat (1, 3, H, W), not clamped, and bits (1,) of one picture on rounded symbols, by the density."""
+        step = self.step(_one(quality, x))
+        rounded = (self.g_a(x) / step).round() * step
+        with autocast(x.device):
+            prepared = None if side is None else self.prepare_side(side, torch.ones(1, dtype=torch.bool))
+            picture = self.g_s(rounded, _one(quality, x), prepared)
+        return picture.x_hat, self.prior.bits(rounded, step)
+
+    @torch.inference_mode()
+    def analyse(self, x: Tensor, quality: float) -> Tensor:
+        """x (1, 3, H, W) in [0, 1], H and W multiples of 16 -> symbols (C, H / 16, W / 16) int32."""
+        return (self.g_a(x) / self.step(_one(quality, x))).round().to(torch.int32)[0]
+
+    @torch.inference_mode()
+    def prepare(self, side: Tensor) -> PreparedSide:
+        """The branch of the side view (1, 3, H, W) in [0, 1]; can run before the packet arrives."""
+        with autocast(side.device):
+            return self.prepare_side(side, torch.ones(1, dtype=torch.bool, device=side.device))
+
+    @torch.inference_mode()
+    def synthesise(self, symbols: Tensor, quality: float, prepared: PreparedSide | None) -> Tensor:
+        """symbols (C, h, w) -> x_hat (1, 3, 16 h, 16 w), not clamped; `prepared` None: without the side view."""
+        level = _one(quality, symbols)
+        latent = symbols[None] * self.step(level)
+        with autocast(symbols.device):
+            return self.g_s(latent.contiguous(memory_format=torch.channels_last), level, prepared).x_hat
+
+    def table_index(self, quality: float, h: int, w: int) -> NDArray[np.int64]:
+        """The coding table of each channel (C,) at a quality: that of the nearest whole one."""
+        first = math.floor(quality + 0.5) * self.latent_channels
+        return np.arange(first, first + self.latent_channels)
+
+    def _interpolate(self, anchors: Tensor, quality: Tensor) -> Tensor:
+        """(anchors, C) at qualities (B,) -> (B, C), linear between the anchors."""
+        position = quality / self.quality_range[1] * (self.anchors - 1)
+        index = position.floor().long().clamp(0, self.anchors - 2)
+        part = (position - index)[:, None]
+        return torch.lerp(anchors[index], anchors[index + 1], part)
+
+
+def _one(quality: float, like: Tensor) -> Tensor:
+    return torch.tensor([quality], device=like.device)
+
+
+def _no_match(h: Tensor, channels: int) -> Match:
+    """What a search says where there is no side view."""
+    b, _, height, width = h.shape
+    nothing, certain = h.new_zeros(b, 1, height, width), h.new_ones(b, 1, height, width)
+    return Match(
+        h.new_zeros(b, channels, height, width), torch.cat([nothing, certain], 1), h.new_zeros(b, 2, height, width)
+    )

@@ -1,0 +1,51 @@
+"""`sidecast train`: train a codec, resumably; `--finish` decays a copy and writes weights."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+__all__ = ["add_arguments", "main"]
+
+DEFAULT_WEIGHTS = Path(__file__).resolve().parent.parent / "stages" / "codec" / "weights"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument(
+        "config", type=Path, help="a training configuration, for example configs/train-disparity-mse.yaml"
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of stereo drives, left/right folders, pictures"
+    )
+    parser.add_argument("--state", type=Path, default=Path(".train"), help="where state.pt is kept (default .train)")
+    parser.add_argument("--log", type=Path, default=Path("training"), help="where log.csv and the trunk go")
+    parser.add_argument("--minutes", type=float, default=7 * 24 * 60, help="stop after this long (default a week)")
+    parser.add_argument("--threads", type=int, default=1, help="cores to use (default 1)")
+    parser.add_argument(
+        "--finish", action="store_true", help="decay a copy for --minutes and write weights to --weights"
+    )
+    parser.add_argument("--weights", type=Path, help="the file that --finish writes (default: beside the codec)")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Train until the time is over or Ctrl-C; the state is saved on the way out."""
+    import torch
+
+    from tools.training import session
+
+    torch.set_num_threads(args.threads)
+    torch.set_flush_denormal(True)
+    places = session.Places(args.config, args.data, args.state, args.log)
+    if args.finish:
+        session.finish(places, args.minutes, args.weights or DEFAULT_WEIGHTS / f"{places.name}.safetensors")
+    else:
+        session.train(places, args.minutes)
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_arguments(parser)
+    sys.exit(main(parser.parse_args()))

@@ -1,0 +1,1 @@
+"""What `sidecast train` is made of: configuration, data, optimiser, the loop and its validation."""

@@ -1,0 +1,66 @@
+"""The keys of a training configuration."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from pipeline.errors import ConfigError, Fault
+
+__all__ = ["Mixture", "TrainingConfig", "load_training_config"]
+
+STRICT = ConfigDict(extra="forbid")
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class Mixture:
+    """What a batch is drawn from; what the shares leave over are single pictures without a side view."""
+
+    small: Share = 0.4
+    small_scale: tuple[float, float] = (2.0, 2.89)
+    native: Share = 0.25
+    native_scale: tuple[float, float] = (1.0, 2.0)
+    layered: Share = 0.25
+    neighbour: Share = 0.2
+    no_side: Share = 0.12
+    wrong_side: Share = 0.08
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class TrainingConfig:
+    """One training run; `configs/train-*.yaml` explains the keys."""
+
+    model: str
+    network: dict[str, Any] = field(default_factory=dict)
+    rd_lambda: tuple[Positive, Positive]
+    distortion: Annotated[str, Field(pattern="^(mse|ms_ssim)$")] = "mse"
+    held_out: tuple[str, ...] = ()
+    mixture: Mixture = field(default_factory=Mixture)
+    crop: tuple[int, int] = (256, 128)
+    batch: Annotated[int, Field(ge=1)] = 4
+    learning_rate: Positive = 1e-3
+    muon_rate: Positive = 5e-3
+    prior_rate: Positive = 5e-3
+    warm_up: Annotated[int, Field(ge=1)] = 300
+    average: Share = 0.9995
+    seed: int = 0
+
+
+def load_training_config(path: Path) -> TrainingConfig:
+    """Read and check a YAML file; ConfigError lists every fault."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: expected a training configuration in YAML, found: {error}") from error
+    try:
+        return TypeAdapter(TrainingConfig).validate_python(content)
+    except ValidationError as error:
+        places = [(".".join(map(str, e["loc"])), e["msg"], e["input"]) for e in error.errors()]
+        raise ConfigError([Fault(f"{path}: {p}", f"{m}, found {v!r}") for p, m, v in places]) from error

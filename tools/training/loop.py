@@ -1,0 +1,185 @@
+"""The training loop: constant rate for as long as it runs; a copy is decayed whenever weights are released."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import itertools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tools.training.config import TrainingConfig
+from tools.training.muon import Muon
+from tools.training.pictures import Library
+from tools.training.samples import Batch, Sampler
+from tools.training.validate import Estimate, gist, validate
+
+__all__ = ["Parameters", "Recipe", "Say", "Trainer", "append_log", "run", "save_state"]
+
+Say = Callable[[str], None]
+SAVE_SECONDS = 300
+SAY_STEPS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Which optimiser trains what."""
+
+    hidden: list[nn.Parameter]
+    """Matrices for Muon; may be empty."""
+    prior: list[nn.Parameter]
+    """The densities, which take a higher rate."""
+    rest: list[nn.Parameter]
+
+
+class Recipe(Protocol):
+    """What is particular to training one model."""
+
+    qualities: tuple[float, ...]
+    """Where validation looks."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The network in training."""
+
+    def start(self, sampler: Sampler) -> None:
+        """Fill a fresh model."""
+
+    def parameters(self) -> Parameters:
+        """The model's parameters by optimiser."""
+
+    def loss(self, batch: Batch, step: int) -> Tensor:
+        """The training loss of a batch, a scalar."""
+
+    def estimate(self, model: nn.Module) -> Estimate:
+        """What validation calls for `model`, the moving average."""
+
+
+class Trainer:
+    """Model, its moving average, optimisers and counters: everything that `state.pt` keeps."""
+
+    def __init__(self, config: TrainingConfig, recipe: Recipe, sampler: Sampler) -> None:
+        self.config, self.recipe, self.model, self.sampler = config, recipe, recipe.model, sampler
+        self.average = copy.deepcopy(recipe.model).requires_grad_(False).eval()
+        parameters = recipe.parameters()
+        self.muon = Muon(parameters.hidden, config.muon_rate) if parameters.hidden else None
+        self.adam = torch.optim.Adam(
+            [
+                {"params": parameters.rest, "peak": config.learning_rate},
+                {"params": parameters.prior, "peak": config.prior_rate},
+            ]
+        )
+        self.step = 0
+        self.seconds = 0.0
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on as if nothing had happened, but the random state."""
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "muon": self.muon.state_dict() if self.muon else {},
+            "adam": self.adam.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`."""
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        if self.muon:
+            self.muon.load_state_dict(state["muon"])
+        self.adam.load_state_dict(state["adam"])
+        self.step, self.seconds = state["step"], state["seconds"]
+
+    def train_step(self, rate: float = 1.0) -> float:
+        """One batch, one update at `rate` times the configured learning rates; returns the loss."""
+        began = time.monotonic()
+        self._set_rates(rate)
+        loss = self.recipe.loss(self.sampler.batch(self.config.batch), self.step)
+        self.model.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.adam.step()
+        if self.muon:
+            self.muon.step()
+        self.step += 1
+        keep = min(self.config.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - keep)
+        self.seconds += time.monotonic() - began
+        return loss.item()
+
+    def validate(self, library: Library) -> dict[str, float]:
+        """The moving average's scores by name."""
+        with torch.no_grad():
+            return validate(self.recipe.estimate(self.average), self.recipe.qualities, library)
+
+    def _set_rates(self, rate: float) -> None:
+        rate *= min(1.0, (self.step + 1) / self.config.warm_up)
+        for group in self.adam.param_groups:
+            group["lr"] = rate * group["peak"]
+        if self.muon:
+            self.muon.param_groups[0]["lr"] = rate * self.config.muon_rate
+
+
+def run(trainer: Trainer, library: Library, folder: Path, log: Path, seconds: float, say: Say) -> None:
+    """Train at constant rate for `seconds`; save to `folder` and validate into `log` every 5 minutes."""
+    began = saved = time.monotonic()
+    total = 0.0
+    for count in itertools.count(1):
+        if time.monotonic() - began >= seconds:
+            break
+        total += trainer.train_step()
+        if count % SAY_STEPS == 0:
+            _say_progress(trainer, total / SAY_STEPS, say)
+            total = 0.0
+        if time.monotonic() - saved > SAVE_SECONDS:
+            saved = time.monotonic()
+            save_state(trainer, folder)
+            append_log(trainer, trainer.validate(library), log, say)
+
+
+def decay(trainer: Trainer, seconds: float, say: Say) -> None:
+    """Let the rates fall to zero along a cosine within `seconds`."""
+    began = time.monotonic()
+    total = 0.0
+    for count in itertools.count(1):
+        place = (time.monotonic() - began) / seconds
+        if place >= 1:
+            break
+        total += trainer.train_step(0.5 * (1 + math.cos(math.pi * place)) + 0.01)
+        if count % SAY_STEPS == 0:
+            _say_progress(trainer, total / SAY_STEPS, say)
+            total = 0.0
+
+
+def save_state(trainer: Trainer, folder: Path) -> None:
+    """Write `state.pt`, never half of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / "state.pt.part"
+    torch.save(trainer.state(), part)
+    part.replace(folder / "state.pt")
+
+
+def append_log(trainer: Trainer, scores: dict[str, float], log: Path, say: Say) -> None:
+    """Add a line to the CSV log and say it."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    fresh = not log.exists()
+    with log.open("a", newline="") as f:
+        writer = csv.writer(f)
+        if fresh:
+            writer.writerow(("step", "seconds", *scores))
+        writer.writerow((trainer.step, round(trainer.seconds), *(f"{v:.4f}" for v in scores.values())))
+    say(f"validation at step {trainer.step}: {gist(scores)}")
+
+
+def _say_progress(trainer: Trainer, loss: float, say: Say) -> None:
+    say(f"step {trainer.step}  loss {loss:.4f}  {trainer.seconds / trainer.step * 1e3:.0f} ms a step")

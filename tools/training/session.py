@@ -1,0 +1,124 @@
+"""One sitting of training: read the data, resume, train, save; or decay a copy and release its weights."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipeline.errors import ConfigError
+from tools.training.config import TrainingConfig, load_training_config
+from tools.training.disparity import DisparityRecipe
+from tools.training.loop import Recipe, Trainer, append_log, decay, run, save_state
+from tools.training.pictures import Library, read_library
+from tools.training.release import release
+from tools.training.samples import Sampler
+
+__all__ = ["Places", "finish", "train"]
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a run reads and writes."""
+
+    config: Path
+    data: Path
+    state: Path
+    """Holds NAME/state.pt: everything, every 5 minutes."""
+    log: Path
+    """Holds NAME/log.csv and NAME/trunk.safetensors: what is worth committing."""
+
+    @property
+    def name(self) -> str:
+        """What the run is called: the configuration's name without `train-`."""
+        return self.config.stem.removeprefix("train-")
+
+
+def train(places: Places, minutes: float) -> None:
+    """Go on from `state.pt`, else from the committed trunk, else afresh; until the time is over or Ctrl-C."""
+    _, library, trainer = _prepare(places)
+    state, log = places.state / places.name, places.log / places.name
+    _resume(trainer, state, log)
+    try:
+        run(trainer, library, state, log / "log.csv", minutes * 60, say)
+    except KeyboardInterrupt:
+        say("stopping")
+    save_state(trainer, state)
+    save_trunk(trainer, log)
+
+
+def finish(places: Places, minutes: float, weights: Path) -> None:
+    """Save the trunk, decay a copy for `minutes`, log its scores in released.csv and write its weights."""
+    config, library, trainer = _prepare(places)
+    state, log = places.state / places.name, places.log / places.name
+    _resume(trainer, state, log)
+    if trainer.step:
+        save_trunk(trainer, log)
+    decay(trainer, minutes * 60, say)
+    scores = trainer.validate(library)
+    append_log(trainer, scores, log / "released.csv", say)
+    training = {
+        "steps": trainer.step,
+        "hours": round(trainer.seconds / 3600, 2),
+        "rd_lambda": list(config.rd_lambda),
+        "distortion": config.distortion,
+        "held_out": list(config.held_out),
+        "date": datetime.date.today().isoformat(),
+    }
+    model_id = release(trainer.average, weights, {"training": training, "validation": scores})
+    say(f"wrote {weights} ({weights.stat().st_size / 1e6:.1f} MB), model id {model_id.hex()}")
+
+
+def save_trunk(trainer: Trainer, folder: Path) -> None:
+    """The moving average in half precision, without optimiser state: a short warm-up rebuilds that."""
+    folder.mkdir(parents=True, exist_ok=True)
+    half = {k: v.half().contiguous() for k, v in trainer.average.state_dict().items()}
+    save_file(half, folder / "trunk.safetensors", {"step": str(trainer.step), "seconds": f"{trainer.seconds:.0f}"})
+
+
+def say(text: str) -> None:
+    """One line with the time."""
+    print(time.strftime("%H:%M:%S"), text, flush=True)
+
+
+def _prepare(places: Places) -> tuple[TrainingConfig, Library, Trainer]:
+    config = load_training_config(places.config)
+    seed = config.seed + time.time_ns() % 2**31  # a resumed run must not see the same batches again
+    torch.manual_seed(seed)
+    library = read_library(places.data, config.held_out)
+    held = ", ".join(f"{len(pairs)} of {name}" for name, pairs in library.validation.items()) or "nothing"
+    say(
+        f"{len(library.pairs)} pairs, {len(library.coarse)} pairs of lossy video, "
+        f"{len(library.singles)} single pictures; held out: {held}"
+    )
+    return (
+        config,
+        library,
+        Trainer(config, _recipe(places, config), Sampler(library, config.mixture, config.crop, seed)),
+    )
+
+
+def _recipe(places: Places, config: TrainingConfig) -> Recipe:
+    if config.model != "disparity":
+        raise ConfigError(f"{places.config}: model {config.model!r} cannot be trained, expected disparity")
+    return DisparityRecipe(config)
+
+
+def _resume(trainer: Trainer, state: Path, log: Path) -> None:
+    if (state / "state.pt").is_file():
+        trainer.load(torch.load(state / "state.pt", weights_only=True))
+        say(f"going on from step {trainer.step}")
+    elif (log / "trunk.safetensors").is_file():
+        weights = {k: v.float() for k, v in load_file(log / "trunk.safetensors").items()}
+        trainer.model.load_state_dict(weights)
+        trainer.average.load_state_dict(copy.deepcopy(weights))
+        say("going on from the committed trunk; the optimisers start afresh")
+    else:
+        trainer.recipe.start(trainer.sampler)
+        trainer.average.load_state_dict(trainer.model.state_dict())
+        say("starting afresh")
