@@ -1,0 +1,205 @@
+"""Hand packets to the decoder's node; see `pipeline.wire` for the messages and `pipeline.sending` for the rules."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from pipeline.config.addresses import link_endpoint
+from pipeline.errors import LinkError, WireError
+from pipeline.sending import SendingEnd
+from pipeline.stage import Context, Stage
+from pipeline.types import Item, Packet
+from pipeline.wakeup import Wakeup
+from pipeline.wire import MAX_MESSAGE, parse, serialize
+
+if TYPE_CHECKING:
+    import zmq
+
+__all__ = ["Send"]
+
+WINDOW = {"lossless": 8, "live": 2}
+POLL_MS = 100
+INSECURE_LOG_NS = 60_000_000_000
+LINGER_MS = 1000
+
+
+@dataclass(kw_only=True)
+class Send(Stage):
+    """Sends packets to `receive` of another node; waits while that has no room for more."""
+
+    settles: ClassVar[bool] = False
+
+    connect: Annotated[str, Field(description="where the decoder's `receive` listens, such as tcp://127.0.0.1:5555")]
+    mode: Annotated[
+        Literal["lossless", "live"],
+        Field(description="lossless: every packet arrives; live: after a reconnect old ones are dropped as `stale`"),
+    ] = "lossless"
+    max_age_ms: Annotated[
+        float, Field(gt=0, description="live: how old an unacknowledged packet may be at a reconnect, ms")
+    ] = 1000.0
+    insecure: Annotated[
+        bool, Field(description="allow an address that other machines can reach, without encryption")
+    ] = False
+
+    _context: Context = field(init=False, repr=False)
+    _end: SendingEnd = field(init=False, repr=False)
+    _changed: threading.Condition = field(init=False, repr=False)
+    _wakeup: Wakeup = field(init=False, repr=False)
+    _zmq: zmq.Context[zmq.Socket[bytes]] = field(init=False, repr=False)
+    _socket: zmq.Socket[bytes] = field(init=False, repr=False)
+    _thread: threading.Thread = field(init=False, repr=False)
+    _closing: bool = field(init=False, repr=False, default=False)
+    _warn_due_ns: int = field(init=False, repr=False, default=0)
+
+    def open(self, context: Context) -> None:
+        """Start to look for the decoder; it need not be there yet."""
+        import zmq
+
+        self._check_address()
+        self._context = context
+        max_age_ns = int(self.max_age_ms * 1e6) if self.mode == "live" else None
+        self._end = SendingEnd(context, self.connect, WINDOW[self.mode], max_age_ns)
+        self._changed, self._wakeup = threading.Condition(), Wakeup()
+        self._zmq = zmq.Context()
+        try:
+            self._socket = self._dial()
+        except zmq.ZMQError as error:
+            self._zmq.destroy(linger=0)
+            self._wakeup.close()
+            raise LinkError(f"cannot connect to {self.connect}: {error.strerror}; expected tcp://HOST:PORT") from None
+        # From here on the socket belongs to the thread.
+        self._thread = threading.Thread(target=self._serve, name="send-link", daemon=True)
+        self._thread.start()
+
+    def process(self, item: Item) -> Iterator[Item]:
+        """Take a packet as soon as there is room for it; LinkError if the decoder's node has failed."""
+        if not isinstance(item, Packet):
+            yield item
+            return
+        with self._changed:
+            if self._wait_until(lambda: self._end.room):
+                self._end.offer(item)
+        self._wakeup.ring()
+
+    def flush(self) -> Iterator[Item]:
+        """Wait until the decoder has written everything and closed its files."""
+        with self._changed:
+            self._end.finish()
+            self._wakeup.ring()
+            self._wait_until(lambda: self._end.over)
+        yield from ()
+
+    def close(self) -> None:
+        """Tell the decoder if this node has failed, and hang up."""
+        error = self._context.error
+        with self._changed:
+            self._end.fail(str(error) if error else "the encoder node was stopped")
+            self._closing = True
+        self._wakeup.ring()
+        self._thread.join()
+        self._zmq.term()
+        self._wakeup.close()
+
+    def _wait_until(self, reached: Callable[[], bool]) -> bool:
+        """Wait, holding the lock, until `reached`; False if the node has failed elsewhere."""
+        while not reached():
+            if self._end.error:
+                raise self._end.error
+            if self._context.error is not None:
+                return False
+            if not self._thread.is_alive():
+                raise LinkError(f"the link to {self.connect} has broken down")
+            if self._end.impatient:
+                raise LinkError(f"stopped while the decoder at {self.connect} did not answer")
+            self._changed.wait(0.2)
+        if self._end.error:
+            raise self._end.error
+        return True
+
+    def _check_address(self) -> None:
+        end = link_endpoint(self.connect)
+        if end is None:
+            raise LinkError(f"send: {self.connect!r} is no address, expected one such as tcp://127.0.0.1:5555")
+        if not (end.loopback or self.insecure):
+            raise LinkError(
+                f"send: {self.connect} is another machine and nothing is encrypted; allow it with insecure: true"
+            )
+
+    # Everything below runs in the link's own thread, but for the first `_dial`.
+
+    def _dial(self) -> zmq.Socket[bytes]:
+        import zmq
+
+        dealer = self._zmq.socket(zmq.DEALER)
+        dealer.set(zmq.LINGER, 0)
+        dealer.set(zmq.IMMEDIATE, 1)  # without a decoder nothing is taken, so nothing can be lost in a queue
+        dealer.set(zmq.MAXMSGSIZE, MAX_MESSAGE)
+        dealer.set(zmq.RECONNECT_IVL, 100)
+        dealer.set(zmq.RECONNECT_IVL_MAX, 1000)
+        dealer.connect(self.connect)
+        return dealer
+
+    def _serve(self) -> None:
+        import zmq
+
+        while not self._closing:
+            poller = zmq.Poller()
+            poller.register(self._socket, zmq.POLLIN)
+            poller.register(self._wakeup.fileno(), zmq.POLLIN)
+            poller.poll(POLL_MS)
+            self._wakeup.clear()
+            self._turn()
+            self._warn()
+        self._turn()
+        self._socket.close(linger=LINGER_MS)
+
+    def _turn(self) -> None:
+        with self._changed:
+            self._take_in()
+            if self._end.reconnect:
+                self._socket.close(linger=0)
+                self._socket = self._dial()
+                self._end.reconnected()
+            self._give_out()
+            self._changed.notify_all()
+
+    def _take_in(self) -> None:
+        import zmq
+
+        while True:
+            try:
+                parts = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                if len(parts) != 1:
+                    raise WireError(f"expected a message of one part, found {len(parts)}")
+                self._end.handle(parse(parts[0]))
+            except WireError as error:
+                self._context.metrics.wire_errors.inc()
+                self._context.log.warning("refused from %s: %s", self.connect, error)
+
+    def _give_out(self) -> None:
+        import zmq
+
+        for message in self._end.outgoing():
+            data = serialize(message)
+            try:
+                self._socket.send(data, zmq.NOBLOCK)
+            except zmq.Again:
+                if self._end.up:
+                    self._end.lost()
+                return
+            if isinstance(message, Packet):
+                self._end.handed_over(message, len(data))
+
+    def _warn(self) -> None:
+        end, now = link_endpoint(self.connect), self._context.clock.monotonic_ns()
+        if end and not end.loopback and now >= self._warn_due_ns:
+            self._warn_due_ns = now + INSECURE_LOG_NS
+            self._context.log.warning("insecure: frames go to %s unencrypted, to whoever answers there", self.connect)
