@@ -235,7 +235,7 @@ def _frequencies(pmf: NDArray[np.float64]) -> Ints:
     if shares.size > MAX_ENTRIES:
         raise ValueError(f"a coding table has at most {MAX_ENTRIES} entries, this one would need {shares.size}")
     shares = shares / shares.sum() * (TOTAL - shares.size)
-    frequencies = 1 + np.floor(shares).astype(np.int32)
+    frequencies: Ints = 1 + np.floor(shares).astype(np.int32)
     missing = max(TOTAL - int(frequencies.sum()), 0)
     frequencies[np.argsort(np.floor(shares) - shares, kind="stable")[:missing]] += 1
     frequencies[np.argmax(frequencies)] += TOTAL - frequencies.sum()  # rounding of the division, if any

@@ -1,0 +1,56 @@
+"""bls17: the autoencoder of Ballé, Laparra and Simoncelli, 2017 (arXiv:1611.01704). It uses no side view.
+
+x ─► g_a ─► round ─► symbols ─► g_s ─► x_hat
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from stages.codec.density import FactorizedDensity
+from stages.codec.entropy import CodingTables
+from stages.codec.factorized import FactorizedModel, TrainingOutput, with_uniform_noise
+from stages.codec.transforms import NINE_FIRST, Analysis, Synthesis, float32_convolutions
+
+__all__ = ["Bls17", "Bls17Training"]
+
+
+class Bls17(FactorizedModel):
+    """What encoding and decoding need."""
+
+    name = "bls17"
+    needs_side = False
+
+    def __init__(self, channels: int = 192) -> None:
+        super().__init__(Analysis(3, channels, NINE_FIRST), channels)
+        self.config = {"channels": channels}
+        self.g_s = Synthesis(channels, channels, NINE_FIRST)
+
+    def prepare(self, side: Tensor) -> None:
+        """Nothing: the side view isn't used."""
+
+    def synthesise(self, symbols: Tensor, quality: float, prepared: Any) -> Tensor:
+        """x_hat (1, 3, H, W) of symbols (C, h, w)."""
+        with float32_convolutions():
+            x_hat: Tensor = self.g_s(symbols[None].float())
+        return x_hat
+
+
+class Bls17Training(nn.Module):
+    """The codec with the density that training needs, and the coding tables come from."""
+
+    def __init__(self, channels: int = 192) -> None:
+        super().__init__()
+        self.codec = Bls17(channels)
+        self.density = FactorizedDensity(channels)
+
+    def forward(self, x: Tensor, side: Tensor | None = None) -> TrainingOutput:
+        """x (B, 3, H, W), H and W multiples of 16; the side view is ignored."""
+        latent = with_uniform_noise(self.codec.g_a(x))
+        return TrainingOutput(self.codec.g_s(latent), None, {"x": self.density(latent)})
+
+    def tables(self) -> CodingTables:
+        """The coding tables of what is transmitted."""
+        return self.density.tables()

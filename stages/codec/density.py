@@ -1,0 +1,78 @@
+"""The factorised density: one learned distribution per channel. For training, and for making coding tables.
+
+Ballé et al., 2018 (arXiv:1802.01436), appendix 6.1, with hidden widths (3, 3, 3): the cumulative is a small monotone
+network, c(x) = sigmoid(f4(f3(f2(f1(x))))), f_k(x) = g_k(softplus(M_k) x + b_k), g_k(x) = x + tanh(a_k) * tanh(x).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stages.codec.entropy import CodingTables
+
+__all__ = ["FactorizedDensity"]
+
+WIDTHS = (1, 3, 3, 3, 1)
+INITIAL_SCALE = 10.0
+LEAST_LIKELIHOOD = 1e-9
+TAIL = 2.0**-18
+"""Probability that a coding table may leave to the escape at either end."""
+REACHES = (64, 512, 4096)
+"""How far from zero a coding table may reach; the next one is tried when too much probability lies beyond."""
+
+
+class FactorizedDensity(nn.Module):
+    """Likelihoods of quantised latents, (B, C, h, w)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        scale = INITIAL_SCALE ** (1 / (len(WIDTHS) - 1))
+        pairs = list(itertools.pairwise(WIDTHS))
+        self.matrix = nn.ParameterList(
+            torch.full((channels, b, a), math.log(math.expm1(1 / scale / b))) for a, b in pairs
+        )
+        self.bias = nn.ParameterList(torch.rand(channels, b, 1) - 0.5 for _, b in pairs)
+        self.factor = nn.ParameterList(torch.zeros(channels, b, 1) for _, b in pairs[:-1])
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """P(latent - 1/2 < s < latent + 1/2) for each element, at least 1e-9."""
+        b, c, h, w = latent.shape
+        values = latent.transpose(0, 1).reshape(c, 1, b * h * w)
+        return self.interval(values).clamp_min(LEAST_LIKELIHOOD).reshape(c, b, h, w).transpose(0, 1)
+
+    def interval(self, values: Tensor) -> Tensor:
+        """Likelihoods of values (C, 1, n), exact in both tails."""
+        lower, upper = self.logits(values - 0.5), self.logits(values + 0.5)
+        # Both logits on the side where the sigmoid is small, or their difference would be lost in rounding.
+        sign = torch.where(lower + upper > 0, -1.0, 1.0).to(lower.dtype).detach()
+        return (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()
+
+    def logits(self, values: Tensor) -> Tensor:
+        """Logits of the cumulative at values (C, 1, n)."""
+        for i, (matrix, bias) in enumerate(zip(self.matrix, self.bias, strict=True)):
+            values = F.softplus(matrix) @ values + bias
+            if i < len(self.factor):
+                values = values + torch.tanh(self.factor[i]) * torch.tanh(values)
+        return values
+
+    @torch.no_grad()
+    def tables(self) -> CodingTables:
+        """Coding tables, one per channel, over the finite supports that hold the densities."""
+        exact = FactorizedDensity(self.matrix[0].shape[0]).double()
+        exact.load_state_dict(self.state_dict())
+        for reach in REACHES:
+            ends = torch.tensor([-reach - 0.5, reach + 0.5], dtype=torch.float64)
+            logits = exact.logits(ends.expand(len(exact.matrix[0]), 1, 2))[:, 0]
+            outside = torch.maximum(torch.sigmoid(logits[:, 0]), torch.sigmoid(-logits[:, 1]))
+            if float(outside.max()) < TAIL:
+                break
+        symbols = torch.arange(-reach, reach + 1, dtype=torch.float64)
+        pmfs: NDArray[np.float64] = exact.interval(symbols.expand(len(exact.matrix[0]), 1, -1))[:, 0].numpy()
+        return CodingTables.build(list(pmfs), [-reach] * len(pmfs), TAIL)

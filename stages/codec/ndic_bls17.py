@@ -1,0 +1,84 @@
+"""ndic_bls17: *Neural Distributed Image Compression Using Common Information*, arXiv:2106.11723.
+
+x ────► g_a ─► round ─► symbols ─► concat ─► g_s ─► x_hat       transmitted: the symbols
+                                      ▲
+side ─► common ─────────────────► w ──┤                         w: what both views have in common
+                                      ▼
+side ─► side_g_a ───────────────► concat ─► side_g_s ─► y_hat   in training only
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from stages.codec.density import FactorizedDensity
+from stages.codec.entropy import CodingTables
+from stages.codec.errors import CodecError
+from stages.codec.factorized import FactorizedModel, TrainingOutput, with_uniform_noise
+from stages.codec.transforms import FIVE_FIVE, Analysis, Synthesis, float32_convolutions
+
+__all__ = ["NdicBls17", "NdicBls17Training"]
+
+COMMON_NOISE_VARIANCE = 0.001
+"""Of the Gaussian noise on w in training."""
+
+
+class NdicBls17(FactorizedModel):
+    """What encoding and decoding need."""
+
+    name = "ndic_bls17"
+    needs_side = True
+
+    def __init__(self, channels: int = 192, repeat_second: bool = False) -> None:
+        super().__init__(Analysis(3, channels, FIVE_FIVE), channels)
+        self.config = {"channels": channels, "repeat_second": repeat_second}
+        self.common = Analysis(3, channels, FIVE_FIVE)
+        self.g_s = Synthesis(2 * channels, channels, FIVE_FIVE, repeat_second=repeat_second)
+
+    def prepare(self, side: Tensor) -> Tensor:
+        """w (1, C, h, w) of the side view (1, 3, H, W)."""
+        with float32_convolutions():
+            w: Tensor = self.common(side)
+        return w
+
+    def synthesise(self, symbols: Tensor, quality: float, prepared: Tensor | None) -> Tensor:
+        """x_hat (1, 3, H, W) of symbols (C, h, w) and w."""
+        if prepared is None:
+            raise CodecError(f"{self.name} can't decode without a side view")
+        with float32_convolutions():
+            x_hat: Tensor = self.g_s(torch.cat([symbols[None].float(), prepared], 1))
+        return x_hat
+
+
+class NdicBls17Training(nn.Module):
+    """The codec with the side view's own reconstruction and the densities that the training loss needs."""
+
+    def __init__(self, channels: int = 192, repeat_second: bool = False) -> None:
+        super().__init__()
+        self.codec = NdicBls17(channels, repeat_second)
+        self.side_g_a = Analysis(3, channels, FIVE_FIVE)
+        self.side_g_s = Synthesis(2 * channels, channels, FIVE_FIVE, repeat_second=repeat_second)
+        self.density = FactorizedDensity(channels)
+        self.side_density = FactorizedDensity(channels)
+        self.common_density = FactorizedDensity(channels)
+
+    def forward(self, x: Tensor, side: Tensor) -> TrainingOutput:
+        """x and side (B, 3, H, W), H and W multiples of 16."""
+        latent = with_uniform_noise(self.codec.g_a(x))
+        side_latent = self.side_g_a(side)
+        w = self.codec.common(side)
+        w = w + torch.randn_like(w) * COMMON_NOISE_VARIANCE**0.5
+        return TrainingOutput(
+            self.codec.g_s(torch.cat([latent, w], 1)),
+            self.side_g_s(torch.cat([side_latent, w], 1)),
+            {
+                "x": self.density(latent),
+                "y": self.side_density(with_uniform_noise(side_latent)),
+                "w": self.common_density(with_uniform_noise(w)),
+            },
+        )
+
+    def tables(self) -> CodingTables:
+        """The coding tables of what is transmitted."""
+        return self.density.tables()
