@@ -49,8 +49,19 @@ class Key:
 
 def keys_of(cls: type) -> dict[str, Key]:
     """The keys that a stage (or another dataclass of the configuration) takes, in order."""
-    hints = typing.get_type_hints(cls, include_extras=True)
-    return {field.name: _key(field, hints[field.name]) for field in dataclasses.fields(cls) if field.init}
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    hints = _hints(cls, set(fields))
+    return {name: _key(field, hints[name]) for name, field in fields.items()}
+
+
+def _hints(cls: type, names: set[str]) -> dict[str, Any]:
+    """The types of some fields. Those of run-time state may name libraries that are not imported here."""
+    hints: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        written = {name: hint for name, hint in vars(base).get("__annotations__", {}).items() if name in names}
+        bare = type(base.__name__, (), {"__annotations__": written, "__module__": base.__module__})
+        hints |= typing.get_type_hints(bare, include_extras=True)
+    return hints
 
 
 def _key(field: dataclasses.Field[Any], annotation: Any) -> Key:
@@ -158,12 +169,13 @@ def _with_limits(inner: Any, limits: dict[str, Any]) -> str:
 
 def _range(limits: dict[str, Any]) -> str:
     if "ge" in limits and "le" in limits:
-        words = [f"from {limits['ge']:g} to {limits['le']:g}"]
+        words = [f"from {_plain(limits['ge'])} to {_plain(limits['le'])}"]
     else:
         names = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}
-        words = [f"{word} {limits[name]:g}" for name, word in names.items() if name in limits]
+        bounds = [f"{word} {_plain(limits[name])}" for name, word in names.items() if name in limits]
+        words = [" and ".join(bounds)] if bounds else []
     if "multiple_of" in limits:
-        words.append(f"that is a multiple of {limits['multiple_of']:g}")
+        words.append(f"that is a multiple of {_plain(limits['multiple_of'])}")
     if "min_length" in limits:
         words.append("that is not empty" if limits["min_length"] == 1 else f"at least {limits['min_length']} long")
     if "max_length" in limits:
@@ -171,3 +183,7 @@ def _range(limits: dict[str, Any]) -> str:
     if "pattern" in limits:
         words.append(f"of the form {limits['pattern']}")
     return " ".join(words)
+
+
+def _plain(limit: float) -> str:
+    return str(int(limit)) if float(limit).is_integer() else f"{limit:g}"

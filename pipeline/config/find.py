@@ -18,7 +18,7 @@ def find(name_or_path: str) -> Path:
         return path
     known = shipped()
     if name_or_path in known:
-        return known[name_or_path]
+        return _short(known[name_or_path])
     names = ", ".join(known) or "none found"
     hint = nearest(path.stem, known)
     raise ConfigError(f"there is no configuration {name_or_path}: it is neither a file nor one of {names}{hint}")
@@ -31,6 +31,12 @@ def shipped() -> dict[str, Path]:
         if files:
             return {file.stem: file for file in files}
     return {}
+
+
+def _short(path: Path) -> Path:
+    """Relative where it lies below the current directory: that is how it is named in messages."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _has_nodes(file: Path) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +19,9 @@ from pipeline.config.document import parse
 from pipeline.errors import ConfigError, SourceError
 from pipeline.stage import Source, Stage
 from pipeline.types import Item
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(kw_only=True)
@@ -63,7 +66,7 @@ class Step(Stage):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     every: Annotated[int | None, Field(ge=1)] = None
     _state: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
-    _later: int = field(init=False, repr=False)
+    _later: torch.Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.device == "cuda" and self.quality == 13:
