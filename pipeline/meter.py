@@ -1,0 +1,111 @@
+"""What passes through a node, written into its ledger and its metrics in one place.
+
+What enters ends as `out` or as a drop, for every node by itself: a frame that another node's ledger brings along and
+that never came here is in this node's report, not in its counters.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from pipeline.ledger import OUT
+from pipeline.stage import Context
+from pipeline.types import Decoded, Frame, Item, Packet, StereoPair, frame_id_of, role_of
+
+__all__ = ["Meter", "latency_ns"]
+
+NEVER_ENTERED = ("unreadable", "corrupt")
+"""Drops of frames that the head of the chain counts but cannot hand on."""
+
+MS, S = 1e6, 1e9
+
+
+class Meter:
+    """Counts of one node; every method may be called from any thread."""
+
+    def __init__(self, context: Context, *, relay: bool) -> None:
+        """`relay`: the frames come from another node, whose source has entered them."""
+        self._ledger, self._metrics, self._clock = context.ledger, context.metrics, context.clock
+        self._relay = relay
+        self._lock = threading.Lock()
+        self._inside: set[int] = set()
+        self.frames_out = 0
+        """Primary frames that are through."""
+        self.payload_bytes = 0
+        """Coded bytes of those, where they came coded."""
+        self.first_out_ns: int | None = None
+        """When the first one was through, by the monotonic clock."""
+        self.pts_ns: tuple[int, int] | None = None
+        """The first and the last capture time that came out."""
+        context.ledger.watch(self._settled)
+
+    def entered(self, item: Item) -> None:
+        """The head of the chain has yielded this."""
+        if role_of(item) != "primary":
+            return
+        frame_id = frame_id_of(item)
+        if not self._relay:
+            self._ledger.frame_in(frame_id, _stamped(item).pts_ns)
+        with self._lock:
+            if frame_id in self._inside:
+                return
+            self._inside.add(frame_id)
+        self._metrics.frames_in.inc()
+
+    def worked(self, label: str, item: Item, spent_ns: int) -> None:
+        """A stage has spent so much time of its own on this item."""
+        self._metrics.stage_seconds.labels(label).observe(spent_ns / S)
+        if role_of(item) == "primary":
+            self._ledger.note(frame_id_of(item), **{f"{label}_ms": spent_ns / MS})
+
+    def left(self, item: Item) -> None:
+        """The last stage has yielded this: a primary frame is through."""
+        if role_of(item) != "primary":
+            return
+        frame_id, now_ns = frame_id_of(item), self._clock.monotonic_ns()
+        latency = latency_ns(item, self._clock.wall_ns())
+        self._metrics.latency_seconds.observe(max(0.0, latency / S))
+        self._ledger.note(frame_id, latency_ms=latency / MS, settled_s=now_ns / S)
+        stamped = _stamped(item)
+        with self._lock:
+            self.frames_out += 1
+            self.payload_bytes += len(stamped.payload) if isinstance(stamped, Packet) else 0
+            self.first_out_ns = now_ns if self.first_out_ns is None else self.first_out_ns
+            self.pts_ns = (self.pts_ns[0] if self.pts_ns else stamped.pts_ns, stamped.pts_ns)
+        self._ledger.frame_out(frame_id)
+
+    def dropped_latest(self, item: Item) -> None:
+        """A channel has given this up for something fresher."""
+        if role_of(item) == "primary":
+            self._ledger.drop(frame_id_of(item), "latest", _stamped(item).pts_ns)
+
+    def _settled(self, frame_id: int, status: str) -> None:
+        with self._lock:
+            inside = frame_id in self._inside
+            self._inside.discard(frame_id)
+        if not inside:
+            if self._relay != (status == "corrupt") or status not in NEVER_ENTERED:
+                return
+            self._metrics.frames_in.inc()
+        if status == OUT:
+            self._metrics.frames_out.inc()
+        else:
+            self._metrics.drops.labels(status).inc()
+
+
+def latency_ns(item: Item, now_ns: int) -> int:
+    """Time since the source handed the frame over, by this machine's wall clock `now_ns`."""
+    stamped = _stamped(item)
+    offset_ns = stamped.clock_offset_ns if isinstance(stamped, Packet) else 0
+    return now_ns - stamped.taken_ns - offset_ns
+
+
+def _stamped(item: Item) -> Frame | Packet:
+    """The part of an item that carries the primary view's stamps, as they left the source's machine."""
+    match item:
+        case Decoded():
+            return item.packet
+        case StereoPair():
+            return item.primary
+        case _:
+            return item

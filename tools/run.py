@@ -1,0 +1,183 @@
+"""`sidecast run CONFIG`: all nodes of a configuration on this machine, or one of them with `--node`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline import report
+from pipeline.config import Config, Node, expand, find
+from pipeline.errors import ConfigError, SidecastError
+from pipeline.http import HttpServer
+from pipeline.interrupt import interruptible
+from pipeline.launcher import Launcher, is_launched, thread_environment, usable_cores, watch_launcher
+from pipeline.log import Terminal, complain, set_up
+from pipeline.progress import Progress
+from pipeline.runner import Runner, settles
+from pipeline.stage import Context
+from stages import TABLE
+from tools.validate import add_config_arguments, overrides
+
+__all__ = ["add_arguments", "main"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    add_config_arguments(parser)
+    parser.add_argument("--node", metavar="NAME", help="run this node only; the others run elsewhere")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where outputs go (default: out/NAME OF THE FILE)")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="cores to use (default: all that there are)")
+    parser.add_argument("--part", help=argparse.SUPPRESS)  # how a launched node learns which of several drives it runs
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run one drive after another. Raises ConfigError and SourceError; a drive that fails doesn't stop the rest."""
+    path = find(args.config)
+    # Threads are decided before anything numerical is loaded: the libraries read them once.
+    cores = args.threads or usable_cores()
+    for name, value in thread_environment(cores).items():
+        os.environ.setdefault(name, value)
+    parts = expand(path, TABLE, overrides(args.set))
+    out = args.out or Path("out") / path.stem
+    terminal = set_up(verbose=args.verbose, node=args.node or "")
+    if args.part is not None:
+        parts = [(name, config) for name, config in parts if name == args.part]
+    session = _Session(args, path, cores, terminal)
+    if len(parts) == 1:
+        return session.run(*parts[0], out)
+    return _run_all(session, parts, out)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not allowed, expected at least 1")
+    return number
+
+
+def _run_all(session: _Session, parts: Sequence[tuple[str, Config]], out: Path) -> int:
+    """One run after another, and a table of those that wrote a report."""
+    code, reports = 0, {}
+    for i, (name, config) in enumerate(parts):
+        session.terminal.line(f"drive {i + 1} of {len(parts)}: {name}")
+        folder = out / name
+        try:
+            one = session.run(name, config, folder)
+        except SidecastError as error:
+            complain(str(error))
+            one = error.exit_code
+        code = code or one
+        if name in session.reported and (folder / "report.json").is_file():
+            reports[name] = json.loads((folder / "report.json").read_text())
+        if session.interrupted:
+            break
+    if reports:
+        print(f"\n{report.table(reports)}", flush=True)
+    return code
+
+
+@dataclass
+class _Session:
+    """What all runs of one command share."""
+
+    args: argparse.Namespace
+    path: Path
+    cores: int
+    terminal: Terminal
+    interrupted: bool = False
+    reported: set[str] = field(default_factory=set)
+
+    def run(self, name: str, config: Config, out: Path) -> int:
+        """One drive, in this process if there is one node to run."""
+        nodes = self._nodes(config)
+        if any(settles(node) for node in nodes.values()):
+            _prepare(out)
+            self.reported.add(name)
+        if len(nodes) == 1:
+            return self._run_here(next(iter(nodes.values())), config, out)
+        launcher = Launcher(nodes, lambda node, threads: self._command(node, threads, name, out), self.cores)
+        try:
+            return launcher.run()
+        finally:
+            self.interrupted = launcher.interrupted
+
+    def _nodes(self, config: Config) -> dict[str, Node]:
+        if self.args.node is None:
+            return config.nodes
+        if self.args.node not in config.nodes:
+            known = ", ".join(config.nodes)
+            raise ConfigError(f"{config.path} has no node '{self.args.node}', expected one of {known}")
+        return {self.args.node: config.nodes[self.args.node]}
+
+    def _command(self, node: Node, threads: int, part: str, out: Path) -> list[str]:
+        command = [sys.executable, "-P", "-m", "tools.cli", "run", str(self.path), f"--node={node.name}"]
+        command += [f"--out={out}", f"--threads={threads}", f"--part={part}"]
+        command += [f"--set={text}" for text in self.args.set]
+        return command + (["--verbose"] if self.args.verbose else [])
+
+    def _run_here(self, node: Node, config: Config, out: Path) -> int:
+        context = Context(node.name, out, threads=self.cores)
+        runner = Runner(node, context)
+        if is_launched():
+            watch_launcher()
+
+        def drain() -> None:
+            self.interrupted = True
+            self.terminal.line(f"{node.name}: finishing what is on its way, Ctrl-C again to stop at once")
+            context.stop.set()
+
+        with interruptible(drain), ExitStack() as stack:
+            if node.http:
+                stack.enter_context(HttpServer(node.http, context, runner.ready.is_set, insecure=node.insecure))
+            if settles(node):
+                stack.enter_context(Progress(context, runner.meter, self.terminal))
+            try:
+                runner.run()
+            finally:
+                stack.close()
+                if settles(node):
+                    self._write_report(context, config, node)
+        return 0
+
+    def _write_report(self, context: Context, config: Config, node: Node) -> None:
+        """Also after an error, which stands if the report fails as well."""
+        try:
+            written = report.write(context, _summary(config))
+        except SidecastError as error:
+            if context.error is None:
+                raise
+            context.log.warning("%s", error)
+            return
+        lines = written.summary_lines()
+        made = [f"{entry.label}: {file}" for entry in node.stages if (file := _output(entry.stage, context.out))]
+        print("\n".join([*lines[:-1], *made, lines[-1]]), flush=True)
+
+
+def _summary(config: Config) -> dict[str, Any]:
+    """What a report says about its configuration."""
+    chains = {node.name: [entry.label for entry in node.stages] for node in config.nodes.values()}
+    return {"file": config.path.name, "vars": config.vars, "nodes": chains}
+
+
+def _output(stage: object, out: Path) -> Path | None:
+    """The file or folder that a sink has written."""
+    path = getattr(stage, "path", None)
+    return out / path if isinstance(path, str) and (out / path).exists() else None
+
+
+def _prepare(out: Path) -> None:
+    """Make the folder of the outputs, without an earlier run's report. Raises ConfigError where that is impossible."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            (out / "report.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out} cannot be written: {error.strerror}") from error
