@@ -31,11 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Train until the time is over or Ctrl-C; the state is saved on the way out."""
+    import numpy as np
     import torch
 
     from tools.training import session
 
     torch.set_num_threads(args.threads)
+    for kind in (np.float32, np.float64):
+        np.finfo(kind)  # looked up once now, because numpy warns when denormals are off already
     torch.set_flush_denormal(True)
     places = session.Places(args.config, args.data, args.state, args.log)
     if args.finish:

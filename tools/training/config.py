@@ -41,6 +41,8 @@ class TrainingConfig:
     network: dict[str, Any] = field(default_factory=dict)
     rd_lambda: tuple[Positive, Positive]
     distortion: Annotated[str, Field(pattern="^(mse|ms_ssim)$")] = "mse"
+    alpha: Annotated[float, Field(ge=0)] = 1.0
+    beta: Annotated[float, Field(ge=0)] = 1.0
     held_out: tuple[str, ...] = ()
     mixture: Mixture = field(default_factory=Mixture)
     crop: tuple[int, int] = (256, 128)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 
+from stages.codec import weights_file
 from stages.codec.disparity.model import Disparity
+from stages.codec.disparity.tables import probabilities
+from stages.codec.entropy import CodingTables
 from stages.codec.precision import autocast
 from tools.training.config import TrainingConfig
 from tools.training.loop import Parameters
@@ -69,6 +77,17 @@ class DisparityRecipe:
             return model.estimate(x, side, quality)
 
         return run
+
+    def release(self, model: nn.Module, path: Path, description: Mapping[str, Any]) -> bytes:
+        """Write the weights file and return its model id; the tables are those of the network as stored."""
+        assert isinstance(model, Disparity)
+        stored = copy.deepcopy(model)
+        with torch.no_grad():
+            for parameter in stored.parameters():
+                if parameter.ndim >= 2:
+                    parameter.copy_(parameter.half())
+        pmfs, offsets = probabilities(stored)
+        return weights_file.save(path, stored, CodingTables.build(pmfs, offsets), description, float16=True)
 
     def _distortion(self, x_hat: Tensor, x: Tensor) -> Tensor:
         if self.config.distortion == "mse":

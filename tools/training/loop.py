@@ -7,7 +7,7 @@ import csv
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -60,6 +60,9 @@ class Recipe(Protocol):
 
     def estimate(self, model: nn.Module) -> Estimate:
         """What validation calls for `model`, the moving average."""
+
+    def release(self, model: nn.Module, path: Path, description: Mapping[str, Any]) -> bytes:
+        """Write a weights file of `model` and return its model id."""
 
 
 class Trainer:

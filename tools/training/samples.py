@@ -16,6 +16,8 @@ from tools.training.pictures import Library, Pair
 
 __all__ = ["Batch", "Sampler", "paper_crop", "tensor"]
 
+Floats = NDArray[np.float32]
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -50,7 +52,7 @@ class Sampler:
             x.contiguous(memory_format=torch.channels_last), side.contiguous(memory_format=torch.channels_last), use
         )
 
-    def _sample(self) -> tuple[Pixels, Pixels, bool]:
+    def _sample(self) -> tuple[Floats, Floats, bool]:
         m, u = self.mixture, self.rng.random()
         single = False
         if u < m.small:
@@ -133,7 +135,7 @@ class Sampler:
             layer = cv2.warpAffine(texture, place, (width, height))
             view[:] = (view * (1 - cover) + layer * cover).astype(np.uint8)
 
-    def _jitter(self, pair: tuple[Pixels, Pixels]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _jitter(self, pair: tuple[Pixels, Pixels]) -> tuple[Floats, Floats]:
         """Brightness of both views together, then brightness, contrast and colour of the side view alone."""
         rng = self.rng
         gain = rng.uniform(0.8, 1.2) / 255
@@ -151,7 +153,7 @@ def paper_crop(picture: Pixels) -> Pixels:
     return _shrink(picture[y : y + h, x : x + w], (256, 128))
 
 
-def tensor(picture: NDArray[np.float32]) -> Tensor:
+def tensor(picture: Floats) -> Tensor:
     """(H, W, 3) float32 -> (3, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
 

@@ -16,7 +16,7 @@ from tools.training.config import TrainingConfig, load_training_config
 from tools.training.disparity import DisparityRecipe
 from tools.training.loop import Recipe, Trainer, append_log, decay, run, save_state
 from tools.training.pictures import Library, read_library
-from tools.training.release import release
+from tools.training.published import PUBLISHED, PublishedRecipe
 from tools.training.samples import Sampler
 
 __all__ = ["Places", "finish", "train"]
@@ -70,7 +70,7 @@ def finish(places: Places, minutes: float, weights: Path) -> None:
         "held_out": list(config.held_out),
         "date": datetime.date.today().isoformat(),
     }
-    model_id = release(trainer.average, weights, {"training": training, "validation": scores})
+    model_id = trainer.recipe.release(trainer.average, weights, {"training": training, "validation": scores})
     say(f"wrote {weights} ({weights.stat().st_size / 1e6:.1f} MB), model id {model_id.hex()}")
 
 
@@ -104,9 +104,15 @@ def _prepare(places: Places) -> tuple[TrainingConfig, Library, Trainer]:
 
 
 def _recipe(places: Places, config: TrainingConfig) -> Recipe:
-    if config.model != "disparity":
-        raise ConfigError(f"{places.config}: model {config.model!r} cannot be trained, expected disparity")
-    return DisparityRecipe(config)
+    try:
+        if config.model == "disparity":
+            return DisparityRecipe(config)
+        if config.model in PUBLISHED:
+            return PublishedRecipe(config)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{places.config}: network: {config.model} can't be built so: {error}") from error
+    known = ", ".join(["disparity", *PUBLISHED])
+    raise ConfigError(f"{places.config}: model {config.model!r} can't be trained, expected one of {known}")
 
 
 def _resume(trainer: Trainer, state: Path, log: Path) -> None:

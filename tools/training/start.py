@@ -35,8 +35,8 @@ def start_from_klt(model: Disparity, sampler: Sampler, rd_lambda: tuple[float, f
             inner = slice(border, border + STRIDE)
             kernel[:, :, inner, inner] = basis.reshape(kept, 3, STRIDE, STRIDE)
         for last in (model.out[0], model.rough[0]):
-            torch.nn.init.zeros_(last.bias)
-            last.weight.mul_(0.05)
+            for parameter, scale in zip(last.parameters(), (0.05, 0.0), strict=True):
+                parameter.mul_(scale)
     coarsest, finest = (1.1 * math.sqrt(4e-4 / value) for value in rd_lambda)
     model.set_steps(coarsest, finest)
     _fit_prior(model, (centred.float() @ basis.T).T, (coarsest, finest))

@@ -41,7 +41,7 @@ def validate(estimate: Estimate, qualities: tuple[float, ...], library: Library)
         return {}
     crops = [(_picture(paper_crop(p.left)), _picture(paper_crop(p.right))) for p in drives]
     native = [(_native(p.left), _native(p.right)) for p in drives[::4]]
-    scores = {}
+    scores: dict[str, float] = {}
     for quality in qualities:
         s = score(estimate, crops, quality, "side")
         scores |= {f"bpp_q{quality:g}": s.bpp, f"psnr_db_q{quality:g}": s.psnr_db, f"ms_ssim_q{quality:g}": s.ms_ssim}
