@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import plot
 from pipeline.errors import SidecastError
 from pipeline.ledger import OUT, Row
 from pipeline.stage import Context
@@ -72,6 +71,8 @@ def write(context: Context, config_summary: dict[str, Any]) -> Report:
 
     Frames that are still on their way count as aborted. Raises SidecastError where the folder cannot be written.
     """
+    from pipeline import plot  # matplotlib takes half a second, which no start should wait for
+
     context.ledger.drop_pending()
     rows = context.ledger.rows()
     error = str(context.error) if context.error else None

@@ -37,7 +37,7 @@ def mermaid(config: Config) -> str:
 
 def _node(node: Node) -> Iterator[str]:
     http = f", http://{node.http}" if node.http else ""
-    yield f"subgraph {node.name}[{_quoted(node.name + http)}]"
+    yield f"subgraph {node.name}_node[{_quoted(node.name + http)}]"
     for i, entry in enumerate(node.stages):
         own = _id(node, i)
         yield f"  {own}[{_label(entry.label, entry.stage)}]"

@@ -19,7 +19,7 @@ def _chart(capsys, *arguments: str) -> list[str]:
 def test_graph_of_demo_shows_both_nodes_and_the_link(capsys):
     lines = _chart(capsys, "demo")
     assert lines[0] == "flowchart LR"
-    assert 'subgraph encoder["encoder, http://127.0.0.1:9101"]' in lines
+    assert 'subgraph encoder_node["encoder, http://127.0.0.1:9101"]' in lines
     assert "encoder_0 --> encoder_1" in lines
     assert 'encoder_2 ==>|"tcp://127.0.0.1:5555"| decoder_0' in lines
     assert any(line.startswith('decoder_1_side(["synthetic<br/>view: right') for line in lines)
