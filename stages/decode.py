@@ -1,0 +1,173 @@
+"""Packets of the primary view back to frames, with the help of the side view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.errors import StageError
+from pipeline.stage import Context, Stage
+from pipeline.types import Decoded, Frame, Item, Packet, StereoPair
+from stages.troubles import Troubles
+
+if TYPE_CHECKING:
+    from stages.codec import Codec
+
+__all__ = ["Decode"]
+
+REFERENCES_KEPT = 8
+"""Originals that wait for their packet; an older one gives way. They are kept as PNG, so a hostile sender fills a few
+MB at most."""
+
+
+@dataclass(kw_only=True)
+class Decode(Stage):
+    """Decode every primary packet, paired or not; originals that were sent along are attached, the rest passes."""
+
+    weights: Annotated[str, Field(description="name of shipped weights, or path of a .safetensors file")] = "default"
+    device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="auto: CUDA where there is one")] = "auto"
+    without_side_every: Annotated[
+        int | None, Field(ge=1, description="decode every n-th frame without the side view too; null: never")
+    ] = None
+    max_pixels: Annotated[int, Field(ge=1, description="larger pictures are refused before they are allocated")] = 2**24
+
+    _context: Context = field(init=False, repr=False)
+    _codec: Codec = field(init=False, repr=False)
+    _troubles: Troubles | None = field(init=False, repr=False, default=None)
+    _decoded: int = field(init=False, repr=False, default=0)
+    _references: dict[int, Packet] = field(init=False, repr=False, default_factory=dict)
+
+    def open(self, context: Context) -> None:
+        import torch
+
+        from stages.codec import CodecError, load_codec
+
+        torch.set_num_threads(max(1, context.threads))
+        try:
+            self._codec = load_codec(self.weights, device=self.device, max_pixels=self.max_pixels)
+        except CodecError as error:
+            raise StageError("decode", None, str(error)) from error
+        self._context, self._troubles = context, Troubles(context)
+        context.facts.update(
+            model=self._codec.name, model_id=self._codec.model_id.hex(), device=str(self._codec.device)
+        )
+
+    def process(self, item: Item) -> Iterator[Item]:
+        match item:
+            case StereoPair(primary=Packet() as packet, side=side):
+                yield from self._decode(packet, side)
+            case Packet(role="primary"):
+                yield from self._decode(item, None)
+            case Packet(role="reference"):
+                self._remember(item)
+            case _:
+                yield item
+
+    def close(self) -> None:
+        if self._troubles is not None:
+            self._troubles.close()
+        self._references.clear()
+
+    def _decode(self, packet: Packet, side: Frame | None) -> Iterator[Decoded]:
+        from stages.codec import BitstreamError, CodecError
+
+        self._check_model(packet)
+        if side is None and self._codec.needs_side:
+            self._context.ledger.drop(packet.frame_id, "unpaired")
+            self._say(f"decode: frame {packet.frame_id} is dropped, model {self._codec.name} needs a side view")
+            return
+        try:
+            self._check_payload(packet)
+            self._check_side(packet, side)
+            decoded = self._decoded_from(packet, side)
+        except BitstreamError as error:
+            self._context.ledger.drop(packet.frame_id, "corrupt")
+            self._context.metrics.decode_errors.inc()
+            self._say(f"decode: frame {packet.frame_id} is dropped as corrupt: {error}")
+        except CodecError as error:
+            raise StageError("decode", packet.frame_id, str(error)) from error
+        else:
+            yield decoded
+
+    def _decoded_from(self, packet: Packet, side: Frame | None) -> Decoded:
+        frame = self._pixels(packet, side)
+        sampled = self.without_side_every is not None and self._decoded % self.without_side_every == 0
+        self._decoded += 1
+        compared = sampled and side is not None and not self._codec.needs_side
+        without_side = self._pixels(packet, None) if compared else None
+        self._context.metrics.pixels.inc(packet.width * packet.height)
+        return Decoded(frame, side, without_side, self._reference_of(packet), packet)
+
+    def _pixels(self, packet: Packet, side: Frame | None) -> Frame:
+        import torch
+
+        from stages.tensors import to_pixels, to_tensor
+
+        with torch.inference_mode():
+            prepared = None if side is None else self._codec.prepare(to_tensor(side.pixels, self._codec.device))
+            pixels = to_pixels(self._codec.decode(packet.payload, prepared=prepared))
+        return Frame(pixels, packet.view, packet.frame_id, packet.pts_ns, packet.taken_ns)
+
+    def _say(self, sentence: str) -> None:
+        if self._troubles is not None:
+            self._troubles.say(sentence)
+
+    def _check_model(self, packet: Packet) -> None:
+        if packet.model_id != self._codec.model_id:
+            raise StageError(
+                "decode",
+                packet.frame_id,
+                f"the packet was coded with weights {_shown(packet.model_id)}, "
+                f"this decoder has {self._codec.model_id.hex()} ({self._codec.name})",
+            )
+
+    def _check_payload(self, packet: Packet) -> None:
+        """Ask the payload for its size before anything is allocated."""
+        from stages.codec import BitstreamError
+
+        header = self._codec.header(packet.payload)
+        if header.width * header.height > self.max_pixels:
+            raise BitstreamError(
+                f"the payload claims {header.width}x{header.height} pixels, more than max_pixels {self.max_pixels}"
+            )
+        if (header.width, header.height) != (packet.width, packet.height):
+            raise BitstreamError(
+                f"the payload claims {header.width}x{header.height} pixels, its packet {packet.width}x{packet.height}"
+            )
+
+    def _check_side(self, packet: Packet, side: Frame | None) -> None:
+        if side is not None and (side.width, side.height) != (packet.width, packet.height):
+            raise StageError(
+                "decode",
+                packet.frame_id,
+                f"the primary view is {packet.width}x{packet.height} and the side view {side.width}x{side.height}; "
+                "give both sources the same `size`",
+            )
+
+    def _remember(self, packet: Packet) -> None:
+        self._references[packet.frame_id] = packet
+        while len(self._references) > REFERENCES_KEPT:
+            del self._references[next(iter(self._references))]
+
+    def _reference_of(self, packet: Packet) -> Frame | None:
+        from stages.picture import UnreadablePictureError, decode_picture
+
+        reference = self._references.pop(packet.frame_id, None)
+        if reference is None:
+            return None
+        try:
+            pixels = decode_picture(reference.payload, self.max_pixels)
+        except UnreadablePictureError as error:
+            self._context.metrics.decode_errors.inc()
+            self._say(f"decode: the original of frame {packet.frame_id} is left out: {error}")
+            return None
+        return Frame(pixels, reference.view, reference.frame_id, reference.pts_ns, reference.taken_ns, role="reference")
+
+
+def _shown(model_id: bytes) -> str:
+    """A model id for people: `JPEG` and `PNG` by name, weights in hex."""
+    name = model_id.rstrip(b"\0")
+    return name.decode() if name in (b"JPEG", b"PNG") else model_id.hex()

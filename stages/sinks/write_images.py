@@ -1,0 +1,37 @@
+"""Decoded frames to PNG files, one per frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.stage import Context, Stage
+from pipeline.types import Decoded, Item
+from stages.sinks.atomic import write_atomically
+
+__all__ = ["WriteImages"]
+
+
+@dataclass(kw_only=True)
+class WriteImages(Stage):
+    """Write `PATH/0000000042.png` for frame 42; the items pass."""
+
+    path: Annotated[str, Field(min_length=1, description="folder, relative to --out")] = "images"
+
+    _context: Context = field(init=False, repr=False)
+
+    def open(self, context: Context) -> None:
+        self._context = context
+
+    def process(self, item: Item) -> Iterator[Item]:
+        from stages.picture import encode_png
+
+        if isinstance(item, Decoded):
+            frame = item.frame
+            file = self._context.out / self.path / f"{frame.frame_id:010d}.png"
+            write_atomically(file, encode_png(frame.pixels), "write_images", frame.frame_id)
+            self._context.facts.setdefault("images", str(file.parent))
+        yield item
