@@ -134,12 +134,16 @@ class Disparity(nn.Module):
         """(B, 3, H, W), H and W multiples of 16 -> unscaled latent (B, C, H / 16, W / 16), float32."""
         with torch.autocast(x.device.type, enabled=False):
             centred = x - self.mean[None, :, None, None]
-            return F.conv2d(F.pad(centred, (BORDER,) * 4, mode="reflect"), self.analysis, stride=STRIDE)
+            padded = F.pad(centred, (BORDER,) * 4, mode="reflect")
+            if not torch.is_grad_enabled():
+                return F.conv2d(padded, self.analysis, stride=STRIDE)
+            # The same as a product: slower forward, but its gradient takes a tenth of the convolution's time.
+            return (_lapped_patches(padded) @ self.analysis.flatten(1).T).permute(0, 3, 1, 2)
 
     def g_s_linear(self, latent: Tensor) -> Tensor:
         """The linear picture (B, 3, H, W) of an unscaled, quantised latent, float32."""
         with torch.autocast(latent.device.type, enabled=False):
-            x = F.conv_transpose2d(latent, self.synthesis, stride=STRIDE)
+            x = _overlap_add(latent.permute(0, 2, 3, 1) @ self.synthesis.flatten(1))
             return x[:, :, BORDER:-BORDER, BORDER:-BORDER] + self.mean[None, :, None, None]
 
     def prepare_side(self, side: Tensor, use: Tensor) -> PreparedSide:
@@ -229,6 +233,29 @@ class Disparity(nn.Module):
         index = position.floor().long().clamp(0, self.anchors - 2)
         part = (position - index)[:, None]
         return torch.lerp(anchors[index], anchors[index + 1], part)
+
+
+def _lapped_patches(padded: Tensor) -> Tensor:
+    """(B, 3, 16 (h + 1), 16 (w + 1)) -> all its 32 x 32 patches at stride 16, (B, h, w, 3 * 32 * 32)."""
+    b, _, height, width = padded.shape
+    h, w = height // STRIDE - 1, width // STRIDE - 1
+    blocks = padded.reshape(b, 3, h + 1, STRIDE, w + 1, STRIDE)
+    rows = [torch.cat([blocks[:, :, i : i + h, :, j : j + w] for j in (0, 1)], 5) for i in (0, 1)]
+    return torch.cat(rows, 3).permute(0, 2, 4, 1, 3, 5).reshape(b, h, w, -1)
+
+
+def _overlap_add(patches: Tensor) -> Tensor:
+    """(B, h, w, 3 * 32 * 32) patches at stride 16 -> (B, 3, 16 (h + 1), 16 (w + 1)).
+
+    With the product before it, a transposed convolution; three times as fast as torch's (CPU, 384 x 1248).
+    """
+    b, h, w, _ = patches.shape
+    quarters = patches.reshape(b, h, w, 3, 2, STRIDE, 2, STRIDE).permute(0, 3, 4, 6, 1, 5, 2, 7)
+    out = patches.new_zeros(b, 3, h + 1, STRIDE, w + 1, STRIDE)
+    for i, row in enumerate(quarters.unbind(2)):
+        for j, quarter in enumerate(row.unbind(2)):
+            out[:, :, i : i + h, :, j : j + w] += quarter
+    return out.reshape(b, 3, STRIDE * (h + 1), STRIDE * (w + 1))
 
 
 def _one(quality: float, like: Tensor) -> Tensor:
