@@ -129,7 +129,10 @@ class Recorded(Source):
         self._chosen = parse_frames(self.frames) if self.frames is not None else range(LAST_ID + 1)
         views: tuple[View, ...] = (self.view, other_view(self.view)) if self.with_side else (self.view,)
         for view in views:
-            self._tracks[view] = self.open_track(view)
+            try:
+                self._tracks[view] = self.open_track(view)
+            except OSError as error:
+                raise SourceError(f"{self._name}: {error.filename}: {error.strerror or error}") from error
         if self._tracks[self.view].count(self._chosen) == 0:
             raise SourceError(f"{self._name}: there is no frame in frames: {self.frames}")
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from pipeline.errors import SourceError
 
-__all__ = ["TimedRow", "fill_times", "parse_time", "read_lines", "read_table", "times_of_frames"]
+__all__ = ["LATEST_NS", "TimedRow", "fill_times", "parse_time", "read_lines", "read_table", "times_of_frames"]
 
 SECOND_NS = 1_000_000_000
-_LATEST_NS = 1 << 62
+LATEST_NS = 1 << 62
+"""Times beyond it are refused: they travel as 64-bit numbers."""
 _ID_COLUMNS = ("frame_id", "kitti_frame", "frame", "index")
 _TIME_COLUMNS = ("timestamp", "time", "time_s", "seconds", "pts")
 
@@ -33,7 +34,7 @@ def parse_time(text: str) -> int | None:
         seconds = float(text)
     except ValueError:
         return None
-    if not math.isfinite(seconds) or abs(seconds) * SECOND_NS > _LATEST_NS:
+    if not math.isfinite(seconds) or abs(seconds) * SECOND_NS > LATEST_NS:
         return None
     return round(seconds * SECOND_NS)
 
@@ -46,7 +47,8 @@ def _parse_date(text: str) -> int | None:
         moment = datetime.strptime(whole, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
     except ValueError:
         return None
-    return int(moment.timestamp()) * SECOND_NS + int(fraction[:9].ljust(9, "0") or 0)
+    time = int(moment.timestamp()) * SECOND_NS + int(fraction[:9].ljust(9, "0"))
+    return time if abs(time) < LATEST_NS else None
 
 
 def times_of_frames(lines: Sequence[str], ids: Sequence[int], fps: float) -> tuple[list[int], int]:
@@ -76,7 +78,7 @@ def fill_times(known: Sequence[int | None], ids: Sequence[int], fps: float) -> t
 
 
 def _time_at(frame_id: int, kept: Sequence[tuple[int, int]], step: float) -> int:
-    at = bisect_right(kept, (frame_id, _LATEST_NS))
+    at = bisect_right(kept, (frame_id, LATEST_NS))
     if at == 0:
         return kept[0][1] - round((kept[0][0] - frame_id) * step)
     (id0, t0) = kept[at - 1]

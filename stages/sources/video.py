@@ -18,7 +18,7 @@ from pipeline.stage import Context
 from pipeline.types import Pixels, View
 from stages.picture import MAX_PIXELS, UnreadablePictureError
 from stages.sources.recorded import LAST_ID, Recorded, Shot
-from stages.sources.times import TimedRow, read_table
+from stages.sources.times import LATEST_NS, TimedRow, read_table
 
 if TYPE_CHECKING:
     import av
@@ -136,7 +136,8 @@ class VideoReader:
         self._recent: deque[Picture] = deque(maxlen=self.KEPT)
         self._forgotten = -1
         self._container, stream = self._open()
-        self._rate = Fraction(fps or stream.guessed_rate or stream.average_rate or 25).limit_denominator(1001)
+        rate = Fraction(fps or stream.guessed_rate or stream.average_rate or 25)
+        self._rate = max(rate.limit_denominator(1001), Fraction(1, 1000))
         self._declared = stream.frames or _frames_of_duration(stream, self._rate)
         if rows is not None and stream.frames > len(rows):
             raise self._too_few_rows(f"{stream.frames} frames")
@@ -205,7 +206,7 @@ class VideoReader:
                     raise self._too_few_rows("more frames")
                 row = self._rows[position]
                 frame_id, pts_ns = position if row.frame_id is None else row.frame_id, row.pts_ns
-            if frame_id > LAST_ID:
+            if frame_id > LAST_ID or abs(pts_ns) >= LATEST_NS:
                 raise SourceError(
                     f"{self.path}: a presentation time of {pts_ns / 1e9:g} s is beyond what can be numbered"
                 )
