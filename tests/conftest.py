@@ -24,3 +24,13 @@ def data() -> Path:
     if not (folder / "kitti_odom_color").is_dir():
         skip_or_fail(f"there is no stereo data in {folder} (set SIDECAST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """The folder with the reference models' checkpoints and what they compute."""
+    beside_data = Path(os.environ.get("SIDECAST_DATA", ROOT.parent / "shared" / "data")).parent / "reference"
+    folder = Path(os.environ.get("SIDECAST_REFERENCE", beside_data))
+    if not (folder / "make_checkpoint.py").is_file():
+        skip_or_fail(f"there are no reference models in {folder} (set SIDECAST_REFERENCE)")
+    return folder

@@ -200,18 +200,22 @@ def _repeats_second(checkpoint: Path, state: State, optimizer: Mapping[str, Any]
     """
     if decoder != "auto":
         return decoder == "published"
-    touched = optimizer.get("state") or {}
+    try:
+        touched = optimizer.get("state") or {}
+        order = [index for group in optimizer.get("param_groups") or [] for index in group["params"]]
+        third = [index in touched for index, key in zip(order, state, strict=False) if key.startswith("deconv3.")]
+    except (TypeError, KeyError, AttributeError):
+        raise SidecastError(
+            f"{checkpoint} doesn't tell its decoder, for its optimiser's state is none of Adam's: choose "
+            "--decoder fixed or --decoder published"
+        ) from None
     if not touched:
         return False  # nothing is known of the training: take it for the fixed one
-    groups = optimizer.get("param_groups") or []
-    order = [index for group in groups for index in group.get("params", [])]
     if len(order) != len(state):
         raise SidecastError(
             f"{checkpoint} doesn't tell its decoder, for its optimiser has {len(order)} parameters and its model "
             f"{len(state)}: choose --decoder fixed or --decoder published"
         )
-    index_of = dict(zip(state, order, strict=True))
-    third = [index_of[k] in touched for k in state if k.startswith("deconv3.")]
     return not any(third)
 
 

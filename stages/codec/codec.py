@@ -105,7 +105,8 @@ class Codec:
             torch.from_numpy(symbols).to(self.device), header.quality, prepared.features if prepared else None
         )
         x_hat = x_hat[..., : header.height, : header.width].float()
-        return x_hat.clamp(0, 1) if clamp else x_hat
+        # A forged payload can drive a network beyond the floats; what comes out must be a picture all the same.
+        return x_hat.nan_to_num(0.0, 1.0, 0.0).clamp(0, 1) if clamp else x_hat
 
     @torch.inference_mode()
     def prepare(self, side: Tensor) -> Prepared:

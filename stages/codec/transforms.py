@@ -33,7 +33,7 @@ FIVE_FIVE = (Step(5, 2), Step(5, 2), Step(5, 2), Step(5, 2))
 NINE_FIRST = (Step(9, 4), Step(5, 2), Step(5, 2))
 """Three layers: those of Ballé et al., 2017 (arXiv:1611.01704)."""
 
-MAX_CHANNELS = 1024
+MAX_CHANNELS = 512
 
 
 class Analysis(nn.Module):

@@ -45,6 +45,8 @@ ALIASES = {"default": "disparity-mse"}
 _METADATA = "sidecast"
 _MODEL, _TABLES = "model.", "tables."
 _MAX_HEADER_BYTES = 4 << 20
+_MAX_SETTING = 1024
+"""Of integers in `config`, so that a file of a few bytes can't ask for a network that fills the memory."""
 _TABLE_TENSORS = ("frequencies", "lengths", "offsets")
 
 
@@ -87,7 +89,7 @@ def load(path: Path) -> Weights:
     if name not in MODELS:
         raise WeightsError(f"{path} holds weights of {name!r}, known models are {', '.join(MODELS)}")
     model = _built(path, str(name), config)
-    state = {k.removeprefix(_MODEL): v.float() for k, v in tensors.items() if k.startswith(_MODEL)}
+    state = {k.removeprefix(_MODEL): _restored(v) for k, v in tensors.items() if k.startswith(_MODEL)}
     _check_state(path, model, state)
     model.load_state_dict(state, strict=False)
     for parameter in model.parameters():
@@ -170,9 +172,11 @@ def _built(path: Path, name: str, config: Any) -> Model:
         expected = hints.get(key)
         if expected in (bool, int, float, str) and type(value) is not expected:
             raise WeightsError(f"{path}: setting {key!r} of {name} is {value!r}, expected {expected.__name__}")
+        if isinstance(value, int) and not 0 <= value <= _MAX_SETTING:
+            raise WeightsError(f"{path}: setting {key!r} of {name} is {value}, expected 0 to {_MAX_SETTING}")
     try:
         model: Model = cls(**config)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise WeightsError(f"{path}: {name} can't be built: {error}") from error
     return model
 
@@ -183,10 +187,12 @@ def _check_state(path: Path, model: Model, state: Mapping[str, Tensor]) -> None:
         raise WeightsError(f"{path} lacks {len(missing)} tensors of {model.name}, the first is {missing[0]!r}")
     if extra := sorted(set(state) - set(expected)):
         raise WeightsError(f"{path} has {len(extra)} tensors that {model.name} doesn't, the first is {extra[0]!r}")
-    for key, tensor in state.items():
+    for key, tensor in sorted(state.items()):
         if tensor.shape != expected[key].shape:
             found, wanted = tuple(tensor.shape), tuple(expected[key].shape)
             raise WeightsError(f"{path}: tensor {key!r} of {model.name} has shape {found}, expected {wanted}")
+        if tensor.is_floating_point() != expected[key].is_floating_point():
+            raise WeightsError(f"{path}: tensor {key!r} of {model.name} is {tensor.dtype}, not {expected[key].dtype}")
         if not torch.isfinite(tensor).all():
             raise WeightsError(f"{path}: tensor {key!r} of {model.name} holds values that are not finite")
 
@@ -196,7 +202,7 @@ def _tables(path: Path, tensors: Mapping[str, Tensor]) -> CodingTables:
         raise WeightsError(f"{path} lacks {missing[0]!r}, so there are no coding tables")
     try:
         return CodingTables.from_tensors({t: tensors[_TABLES + t].numpy() for t in _TABLE_TENSORS})
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise WeightsError(f"{path}: {error}") from error
 
 
@@ -212,6 +218,10 @@ def _needed(model: Model) -> dict[str, Tensor]:
     """The state that encoding and decoding need."""
     unused = tuple(getattr(model, "training_only", ()))
     return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(unused)}
+
+
+def _restored(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _stored(tensor: Tensor, float16: bool) -> Tensor:
