@@ -49,7 +49,7 @@ class Report:
     data: dict[str, Any]
     """What report.json holds."""
     files: dict[str, Path]
-    """Where things are, by what they are: `report`, `frames`, `plot`."""
+    """Where things are, by what they are: `report`, `table`, `plot`."""
 
     def summary_lines(self) -> list[str]:
         """The run in a few sentences; the last one is the one people quote."""
@@ -78,10 +78,10 @@ def write(context: Context, config_summary: dict[str, Any]) -> Report:
     error = str(context.error) if context.error else None
     data = {**summarise(rows, context.facts, error), "config": config_summary}
     out = context.out
-    files = {"report": out / "report.json", "frames": out / "frames.csv", "plot": out / "plot.png"}
+    files = {"report": out / "report.json", "table": out / "frames.csv", "plot": out / "plot.png"}
     figure = plot.draw(rows, _title(data))
     _replace(files["report"], (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
-    _replace(files["frames"], frames_csv(rows).encode())
+    _replace(files["table"], frames_csv(rows).encode())
     _replace(files["plot"], plot.render(figure, "png"))
     _replace(out / "plot.svg", plot.render(figure, "svg"))
     return Report(data, files)
@@ -100,8 +100,8 @@ def summarise(rows: Sequence[Row], facts: Mapping[str, Any], error: str | None =
         "drops": drops,
         "unpaired": sum(row.status == "unpaired" or bool(row.values.get("unpaired")) for row in rows),
         "primary": _primary(rows, facts),
-        "side": {"bytes_on_wire": _side_bytes(rows, facts), "offset_ms": _spread(_values(rows, "side_offset_ms"))},
-        "reference": {"bytes_on_wire": facts.get("reference_bytes_on_wire")},
+        "side": {"bytes_on_wire": _bytes_on_wire(rows, facts, "side"), "offset_ms": _spread(_values(rows, "side_offset_ms"))},
+        "reference": {"bytes_on_wire": _bytes_on_wire(rows, facts, "reference")},
         "psnr_db": _mean(_values(rows, "psnr_db")),
         "ms_ssim": _mean(_values(rows, "ms_ssim")),
         "psnr_without_side_db": _mean(_values(sampled, "psnr_without_side_db")),
@@ -199,10 +199,10 @@ def _bpp(coded: Sequence[Row], facts: Mapping[str, Any]) -> float | None:
     return sum(bits) / sum(pixels) if pixels and all(pixels) else None
 
 
-def _side_bytes(rows: Sequence[Row], facts: Mapping[str, Any]) -> int | None:
+def _bytes_on_wire(rows: Sequence[Row], facts: Mapping[str, Any], role: str) -> int | None:
     """0 where a link carried the primary view only; None where there was no link."""
-    if facts.get("side_bytes_on_wire") is not None:
-        return int(facts["side_bytes_on_wire"])
+    if facts.get(f"{role}_bytes_on_wire") is not None:
+        return int(facts[f"{role}_bytes_on_wire"])
     return 0 if _values(rows, "wire_bytes") else None
 
 
