@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ from pipeline.types import Pixels, View
 from stages.sources import street_textures as textures
 from stages.sources.street_textures import CAR_PPM, GROUND_LENGTH_M, GROUND_PPM, GROUND_WIDTH_M, Texture
 
-__all__ = ["Rig", "Street"]
+__all__ = ["Rig", "Street", "street_of"]
 
 CAMERA_HEIGHT_M = 1.65
 SLOT_M = 10.0
@@ -79,8 +79,14 @@ class _Canvas:
     cy: float
 
 
+@lru_cache(maxsize=2)
+def street_of(rig: Rig, seed: int) -> Street:
+    """The street of that seed, the same object for all sources of a process: painting its surfaces takes a while."""
+    return Street(rig, seed)
+
+
 class Street:
-    """Draws views of the street of one seed."""
+    """Draws views of the street of one seed. May be used by several threads at once."""
 
     def __init__(self, rig: Rig, seed: int) -> None:
         self.rig, self._seed = rig, seed
@@ -166,12 +172,13 @@ class Street:
 
     def _slot(self, side: int, number: int) -> list[Face]:
         key = (side, number)
-        if key not in self._slots:
+        faces = self._slots.get(key)
+        if faces is None:
             if len(self._slots) > 256:
                 self._slots.clear()
             rng = np.random.default_rng([self._seed, 2, side + 1, number + 1_000_000])
-            self._slots[key] = list(self._furnish(rng, side, number * SLOT_M))
-        return self._slots[key]
+            faces = self._slots[key] = list(self._furnish(rng, side, number * SLOT_M))
+        return faces
 
     def _furnish(self, rng: np.random.Generator, side: int, z: float) -> Iterator[Face]:
         """Houses or a hedge, trees, parked cars."""

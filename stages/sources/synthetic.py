@@ -61,10 +61,10 @@ class Synthetic(Recorded):
     def street(self) -> Street:
         """The renderer, made when it is first needed (about half a second)."""
         if self._street is None:
-            from stages.sources.street import Rig, Street
+            from stages.sources.street import Rig, street_of
 
             width, height = self.size or DEFAULT_SIZE
-            self._street = Street(Rig(width, height, self.focal_px or 0.58 * width, self.baseline_m), self.seed)
+            self._street = street_of(Rig(width, height, self.focal_px or 0.58 * width, self.baseline_m), self.seed)
             self._noise = _noise_tile(self.seed, height, width, self.noise)
         return self._street
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import SourceError
@@ -29,6 +29,7 @@ def test_times_are_parsed_or_refused(text: str, expected: int | None) -> None:
     assert parse_time(text) == expected
 
 
+@settings(max_examples=50)
 @given(st.text(max_size=40))
 def test_any_text_is_a_time_or_none(text: str) -> None:
     assert parse_time(text) is None or isinstance(parse_time(text), int)
