@@ -100,7 +100,10 @@ def summarise(rows: Sequence[Row], facts: Mapping[str, Any], error: str | None =
         "drops": drops,
         "unpaired": sum(row.status == "unpaired" or bool(row.values.get("unpaired")) for row in rows),
         "primary": _primary(rows, facts),
-        "side": {"bytes_on_wire": _bytes_on_wire(rows, facts, "side"), "offset_ms": _spread(_values(rows, "side_offset_ms"))},
+        "side": {
+            "bytes_on_wire": _bytes_on_wire(rows, facts, "side"),
+            "offset_ms": _spread(_values(rows, "side_offset_ms")),
+        },
         "reference": {"bytes_on_wire": _bytes_on_wire(rows, facts, "reference")},
         "psnr_db": _mean(_values(rows, "psnr_db")),
         "ms_ssim": _mean(_values(rows, "ms_ssim")),
