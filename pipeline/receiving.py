@@ -88,6 +88,7 @@ class ReceivingEnd:
         """Everything is written and closed: tell the encoder."""
         self._confirming = True
         if self._peer:
+            self._answer(self._peer.identity, self._ack())
             self._answer(self._peer.identity, Eos(confirmed=True))
 
     def fail(self, sentence: str) -> None:

@@ -50,7 +50,7 @@ class SendingEnd:
         """The decoder has confirmed the end."""
         self.reconnect = False
         """The caller should open a new connection, then call `reconnected`."""
-        self._ever_up = self._finishing = self._peer_failed = False
+        self._ever_up = self._ever_ended = self._finishing = self._peer_failed = False
         self._last_words: list[Control] = []
         now = self._clock.monotonic_ns()
         self._heard_ns = self._connected_ns = now
@@ -95,7 +95,7 @@ class SendingEnd:
                 self._acknowledge(ack, message.sent_ns)
             case Hello():
                 self.lost()
-            case Eos(confirmed=True) if self._eos_sent:
+            case Eos(confirmed=True) if self._ever_ended:
                 self._confirm()
             case Error(sentence=sentence):
                 self._failed(sentence)
@@ -181,7 +181,7 @@ class SendingEnd:
             self._feed.add(cast(list[Change], self._context.ledger.changes()))
         batch = self._feed.batch()
         if last and not self._feed and (batch or self._feed.free):
-            self._eos_sent = True
+            self._eos_sent = self._ever_ended = True
             yield self._envelope(Eos(self._feed.number, batch, self._facts()))
         elif batch or due:
             self._stop_told = stopping

@@ -137,7 +137,7 @@ class Send(Stage):
 
         dealer = self._zmq.socket(zmq.DEALER)
         dealer.set(zmq.LINGER, 0)
-        dealer.set(zmq.IMMEDIATE, 1)  # without a decoder nothing is taken, so nothing can be lost in a queue
+        # Not IMMEDIATE: it throws away what the decoder has said, its ERROR for instance, when it hangs up behind it.
         dealer.set(zmq.MAXMSGSIZE, MAX_MESSAGE)
         dealer.set(zmq.RECONNECT_IVL, 100)
         dealer.set(zmq.RECONNECT_IVL_MAX, 1000)
