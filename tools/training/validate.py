@@ -76,6 +76,7 @@ def _picture(pixels: Pixels) -> Tensor:
 
 
 def _native(pixels: Pixels) -> Tensor:
-    """352 x 1216 from the middle, as the figures at native size are quoted."""
-    top, left = (pixels.shape[0] - 352) // 2, (pixels.shape[1] - 1216) // 2
-    return _picture(pixels[top : top + 352, left : left + 1216])
+    """At most 352 x 1216 from the middle, as the figures at native size are quoted; multiples of 16."""
+    height, width = (min(n, limit) // 16 * 16 for n, limit in zip(pixels.shape, (352, 1216), strict=False))
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    return _picture(pixels[top : top + height, left : left + width])

@@ -203,18 +203,18 @@ class Disparity(nn.Module):
             picture = self.g_s(rounded, _one(quality, x), prepared)
         return picture.x_hat, self.prior.bits(rounded, step)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def analyse(self, x: Tensor, quality: float) -> Tensor:
         """x (1, 3, H, W) in [0, 1], H and W multiples of 16 -> symbols (C, H / 16, W / 16) int32."""
         return (self.g_a(x) / self.step(_one(quality, x))).round().to(torch.int32)[0]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def prepare(self, side: Tensor) -> PreparedSide:
         """The branch of the side view (1, 3, H, W) in [0, 1]; can run before the packet arrives."""
         with autocast(side.device):
             return self.prepare_side(side, torch.ones(1, dtype=torch.bool, device=side.device))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def synthesise(self, symbols: Tensor, quality: float, prepared: PreparedSide | None) -> Tensor:
         """symbols (C, h, w) -> x_hat (1, 3, 16 h, 16 w), not clamped; `prepared` None: without the side view."""
         level = _one(quality, symbols)

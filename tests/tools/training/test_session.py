@@ -1,0 +1,129 @@
+"""Training for real, briefly, on made-up drives: it starts, saves, resumes, and releases weights that decode."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import ConfigError, SourceError
+from stages.codec import load_codec
+from tools.training import session
+from tools.training.config import load_training_config
+from tools.training.pictures import read_library
+from tools.training.samples import Sampler
+
+DISPARITY = """
+model: disparity
+network: {latent: 16, trunk: 16, head: 16}
+rd_lambda: [1.0e-3, 1.0e-2]
+held_out: [odom_made_up/seq01]
+mixture: {small: 0.3, small_scale: [1.0, 1.2], native: 0.3, native_scale: [1.0, 1.1], layered: 0.2}
+crop: [128, 64]
+batch: 2
+"""
+NDIC = """
+model: ndic_bls17
+network: {channels: 8}
+rd_lambda: [1.0e-3, 1.0e-3]
+held_out: [odom_made_up/seq01]
+mixture: {small: 0.5, small_scale: [1.0, 1.2], native: 0.0, layered: 0.5, no_side: 0.0, wrong_side: 0.0}
+crop: [128, 64]
+batch: 2
+"""
+
+
+@pytest.fixture(scope="module")
+def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two drives in KITTI layout, of noise that is the same in both views but for a shift."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for sequence in ("seq00", "seq01"):
+        for camera, shift in (("image_02", 0), ("image_03", 9)):
+            folder = root / "odom_made_up" / sequence / camera / "data"
+            folder.mkdir(parents=True)
+            rng = np.random.default_rng(0)
+            for i in range(2):
+                noise = cv2.GaussianBlur(rng.integers(0, 256, (140, 320, 3)).astype(np.float32), (0, 0), 3)
+                noise = np.clip((noise - 127) * 6 + 127, 0, 255).astype(np.uint8)
+                cv2.imwrite(str(folder / f"{i:010d}.png"), noise[:, shift : shift + 300])
+    return root
+
+
+def places(tmp_path: Path, text: str, drives: Path) -> session.Places:
+    config = tmp_path / "train-tiny.yaml"
+    config.write_text(text)
+    return session.Places(config, drives, tmp_path / "state", tmp_path / "log")
+
+
+@pytest.mark.parametrize(("text", "needs_side"), [(DISPARITY, False), (NDIC, True)])
+def test_a_run_is_saved_resumed_and_released(
+    tmp_path: Path, drives: Path, text: str, needs_side: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = places(tmp_path, text, drives)
+    session.train(here, 0.02)
+    saved = torch.load(here.state / "tiny" / "state.pt", weights_only=True)
+    assert saved["step"] > 0
+    session.finish(here, 0.01, tmp_path / "w.safetensors")
+    said = capsys.readouterr().out
+    assert "starting afresh" in said
+    assert f"going on from step {saved['step']}" in said
+    codec = load_codec(tmp_path / "w.safetensors")
+    assert codec.needs_side is needs_side
+    assert codec.description["training"]["steps"] > saved["step"]
+    x = torch.rand(1, 3, 40, 72)
+    assert codec.decode(codec.encode(x), side=x).shape == x.shape
+    with (here.log / "tiny" / "released.csv").open() as f:
+        (row,) = csv.DictReader(f)
+    assert float(row["psnr_db_q27" if not needs_side else "psnr_db_q0"]) > 5
+
+
+def test_a_run_goes_on_from_the_trunk_where_the_state_is_gone(
+    tmp_path: Path, drives: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = places(tmp_path, DISPARITY, drives)
+    session.train(here, 0.01)
+    (here.state / "tiny" / "state.pt").unlink()
+    session.train(here, 0.005)
+    assert "going on from the committed trunk" in capsys.readouterr().out
+
+
+def test_held_out_scenes_are_not_drawn(drives: Path) -> None:
+    library = read_library(drives, ("odom_made_up/seq01",))
+    assert {Path(p.sequence).name for p in library.pairs} == {"seq00"}
+    assert {Path(p.sequence).name for p in library.validation["odom_made_up"]} == {"seq01"}
+
+
+def test_batches_have_the_size_and_range_that_the_network_expects(drives: Path, tmp_path: Path) -> None:
+    config = load_training_config(places(tmp_path, DISPARITY, drives).config)
+    library = read_library(drives, config.held_out)
+    batch = Sampler(library, config.mixture, config.crop, seed=0).batch(12)
+    assert batch.x.shape == batch.side.shape == (12, 3, 64, 128)
+    assert 0 <= batch.x.min() <= batch.x.max() <= 1
+    assert not batch.use.all()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("model: disparity", "model: nothing"),
+        ("batch: 2", "batch: 0"),
+        ("batch: 2", "batsch: 2"),
+        ("latent: 16", "latent: 0"),
+    ],
+)
+def test_a_wrong_configuration_is_refused(tmp_path: Path, drives: Path, change: str, sentence: str) -> None:
+    here = places(tmp_path, DISPARITY.replace(change, sentence), drives)
+    with pytest.raises(ConfigError, match=r"train-tiny\.yaml"):
+        session.train(here, 0.01)
+
+
+def test_missing_data_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="expected a folder of training data"):
+        read_library(tmp_path / "nowhere", ())
+    with pytest.raises(SourceError, match="no stereo drives"):
+        read_library(tmp_path, ())

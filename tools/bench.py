@@ -1,0 +1,111 @@
+"""`sidecast bench`: milliseconds of every part of a codec, at several sizes, on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.stage import Context
+from pipeline.types import Frame
+from stages.sources.synthetic import Synthetic
+from stages.tensors import to_tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stages.codec import Codec
+
+__all__ = ["add_arguments", "main"]
+
+SIZES = ("256x128", "640x368", "1242x375")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument(
+        "--weights", nargs="+", default=["default"], help="names or files of weights (default: default)"
+    )
+    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="WxH", type=_size, help="picture sizes")
+    parser.add_argument("--quality", type=float, help="quality (default: the codec's own)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
+    parser.add_argument("--threads", type=int, help="cores to use (default: torch's choice)")
+    parser.add_argument("--runs", type=int, default=7, help="timed runs of each part, of which the median counts")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print one line per codec and size; pictures are of the synthetic drive."""
+    import torch
+
+    from stages.codec import load_codec
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, medians of {args.runs} runs")
+    columns = ("size", "device", "bpp", "encode", "prepare", "decode", "decode fps")
+    print("codec".ljust(16), *(f"{c:>{w}}" for c, w in zip(columns, (9, 6, 7, 9, 9, 9, 11), strict=True)))
+    for name in args.weights:
+        codec = load_codec(name, device=args.device)
+        for size in args.sizes:
+            width, height = _size(size) if isinstance(size, str) else size
+            _bench(codec, width, height, args.quality, args.runs)
+    return 0
+
+
+def _bench(codec: Codec, width: int, height: int, quality: float | None, runs: int) -> None:
+    """One line: encode, prepare(side), decode after the packet's arrival (entropy decoding included)."""
+    x, side = _views(width, height, str(codec.device))
+    payload = codec.encode(x, quality)
+    prepared = codec.prepare(side)
+    parts = (
+        lambda: codec.encode(x, quality),
+        lambda: codec.prepare(side),
+        lambda: codec.decode(payload, prepared=prepared),
+    )
+    encode, prepare, decode = (_median_ms(part, codec, runs) for part in parts)
+    bpp = len(payload) * 8 / (width * height)
+    print(
+        f"{codec.name:<16} {f'{width}x{height}':>9} {codec.device.type:>6} {bpp:7.4f} "
+        f"{encode:6.1f} ms {prepare:6.1f} ms {decode:6.1f} ms {1e3 / (prepare + decode):11.1f}",
+        flush=True,
+    )
+
+
+def _views(width: int, height: int, device: str) -> list[Tensor]:
+    """Primary and side view of the synthetic drive, (1, 3, H, W) each."""
+    drive = Synthetic(size=(width, height), length=1, with_side=True)
+    drive.open(Context(node="bench", out=Path()))
+    frames = [item for item in drive.read() if isinstance(item, Frame)]
+    drive.close()
+    return [to_tensor(frame.pixels, device) for frame in frames]
+
+
+def _median_ms(part: Callable[[], object], codec: Codec, runs: int) -> float:
+    import torch
+
+    times = []
+    for _ in range(runs + 1):
+        began = time.perf_counter()
+        part()
+        if codec.device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[1:]) * 1e3
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        width, height = (int(n) for n in text.lower().split("x"))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, for example 1242x375, found {text!r}") from error
+    return width, height
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_arguments(parser)
+    sys.exit(main(parser.parse_args()))
