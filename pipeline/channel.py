@@ -1,7 +1,7 @@
 """The bounded queue between two stages: one thread puts, one thread takes, nobody polls.
 
-    block    `put` waits while the channel is full: back-pressure
-    latest   `put` never waits: the oldest group of items that waits makes room, and is reported as dropped
+block    `put` waits while the channel is full: back-pressure
+latest   `put` never waits: the oldest group of items that waits makes room, and is reported as dropped
 """
 
 from __future__ import annotations

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["SIGNALS", "interruptible"]
+__all__ = ["CLOSING", "SIGNALS", "interruptible"]
 
+CLOSING = "closing "
+"""How the names of threads start that close a stage after an error; one that is left at the end hangs."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

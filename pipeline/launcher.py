@@ -77,10 +77,13 @@ class Launcher:
         nodes: Mapping[str, Node],
         command: Command,
         cores: int,
+        draining: Callable[[], None] = lambda: None,
         *,
         failed_grace_s: float = FAILED_GRACE_S,
         abort_grace_s: float = ABORT_GRACE_S,
     ) -> None:
+        """`draining` is called when the user has asked for the end, before the nodes are."""
+        self._draining = draining
         self._nodes, self._command, self._cores = nodes, command, cores
         self._failed_grace_s, self._abort_grace_s = failed_grace_s, abort_grace_s
         self._children: dict[str, subprocess.Popen[bytes]] = {}
@@ -143,6 +146,7 @@ class Launcher:
     def _drain(self) -> None:
         """The sources end; what is on its way reaches the other nodes, and so does the end."""
         self.interrupted = True
+        self._draining()
         heads = [name for name, node in self._nodes.items() if originates(node)]
         self._ask(heads or self._nodes)
 

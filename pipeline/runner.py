@@ -17,6 +17,7 @@ from importlib import metadata
 from pipeline.channel import Aborted, Channel, Policy
 from pipeline.config.model import Node, StageEntry
 from pipeline.errors import ConfigError, LinkError, SidecastError, SourceError, StageError
+from pipeline.interrupt import CLOSING
 from pipeline.meter import Meter
 from pipeline.stage import Context, Source
 from pipeline.types import Item, frame_id_of
@@ -74,13 +75,17 @@ class Runner:
 
         KeyboardInterrupt, raised into this thread, ends the run at once: what is on its way is lost.
         """
+        hook, threading.excepthook = threading.excepthook, self._fail_in_thread
         try:
             self._open()
             self._start()
             self._over.wait()
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - one of the two places that catch everything
             self._fail(error, None)
-        self._finish()
+        try:
+            self._finish()
+        finally:
+            threading.excepthook = hook
         if self._context.error:
             raise self._context.error
         self._complain_unreadable()
@@ -205,6 +210,13 @@ class Runner:
                 other.target.abort()
         self._over.set()
 
+    def _fail_in_thread(self, args: threading.ExceptHookArgs) -> None:
+        """A thread that a stage has started for itself has died."""
+        if args.exc_value is not None:
+            name = args.thread.name if args.thread else "a thread"
+            self._context.log.debug("%s", "".join(traceback.format_exception(args.exc_value)))
+            self._fail(StageError(name, None, _told(args.exc_value)), None)
+
     def _named(self, error: BaseException, link: _Link | None) -> SidecastError:
         """The error as a sentence that says which stage and which frame, unless it says enough already."""
         if link is None:
@@ -226,6 +238,8 @@ class Runner:
         for link in reversed(self._opened):
             if link in stuck:
                 self._context.log.warning("%s does not end, left as it is", link.label)
+            elif aborted:
+                self._close_in_time(link)
             else:
                 self._close(link)
 
@@ -246,6 +260,14 @@ class Runner:
                 self._context.log.warning("%s could not be closed: %s", link.label, _told(error))
             else:
                 self._fail(error, link)
+
+    def _close_in_time(self, link: _Link) -> None:
+        """After an error a stage may be unable to close; that must not keep the others, or the node, from ending."""
+        thread = threading.Thread(target=self._close, args=(link,), name=f"{CLOSING}{link.label}", daemon=True)
+        thread.start()
+        thread.join(self._abort_grace_s)
+        if thread.is_alive():
+            self._context.log.warning("%s does not close, left as it is", link.label)
 
     def _complain_unreadable(self) -> None:
         unreadable = [row.frame_id for row in self._context.ledger.rows() if row.status == "unreadable"]

@@ -7,10 +7,12 @@ import difflib
 import importlib
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 
 from pipeline.errors import ConfigError, SidecastError
+from pipeline.interrupt import CLOSING
 from pipeline.log import complain
 
 __all__ = ["COMMANDS", "entry", "main"]
@@ -36,6 +38,9 @@ def entry() -> None:
         sys.stdout.flush()
     except BrokenPipeError:  # `sidecast stages | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.stderr.flush()
+    if any(thread.name.startswith(CLOSING) for thread in threading.enumerate()):
+        os._exit(code)  # a stage hangs, and what it holds would keep the interpreter from ending
     sys.exit(code)
 
 

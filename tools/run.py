@@ -28,6 +28,8 @@ from tools.validate import add_config_arguments, overrides
 
 __all__ = ["add_arguments", "main"]
 
+DRAINING = "finishing what is on its way, Ctrl-C again to stop at once"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
@@ -103,7 +105,12 @@ class _Session:
             self.reported.add(name)
         if len(nodes) == 1:
             return self._run_here(next(iter(nodes.values())), config, out)
-        launcher = Launcher(nodes, lambda node, threads: self._command(node, threads, name, out), self.cores)
+        launcher = Launcher(
+            nodes,
+            lambda node, threads: self._command(node, threads, name, out),
+            self.cores,
+            lambda: self.terminal.line(DRAINING),
+        )
         try:
             return launcher.run()
         finally:
@@ -131,7 +138,8 @@ class _Session:
 
         def drain() -> None:
             self.interrupted = True
-            self.terminal.line(f"{node.name}: finishing what is on its way, Ctrl-C again to stop at once")
+            if not is_launched():
+                self.terminal.line(DRAINING)
             context.stop.set()
 
         with interruptible(drain), ExitStack() as stack:
@@ -156,6 +164,8 @@ class _Session:
                 raise
             context.log.warning("%s", error)
             return
+        if context.error and not written.data["frames_in"]:
+            return  # the error says it all
         lines = written.summary_lines()
         made = [f"{entry.label}: {file}" for entry in node.stages if (file := _output(entry.stage, context.out))]
         print("\n".join([*lines[:-1], *made, lines[-1]]), flush=True)
