@@ -95,12 +95,20 @@ class Codec:
     ) -> Tensor:
         """x_hat (1, 3, H, W) float32 on the codec's device, clamped to [0, 1] unless told otherwise.
 
-        The side view may be given as it is or already prepared. BitstreamError for a damaged payload or one of more
-        than `max_pixels`; CodecError for a side view that is missing or of another size.
+        The side view may be given as it is or already prepared. BitstreamError for a payload that is damaged, of more
+        than `max_pixels`, or of another size than the side view; CodecError where a side view is needed and missing.
         """
-        header, symbols = self._symbols(payload, max_pixels)
-        prepared = self.prepare(side) if prepared is None and side is not None else prepared
-        self._check_side(header, prepared)
+        header = self.header(payload)
+        if prepared is not None:
+            self._check_side(header, prepared.width, prepared.height)
+        elif side is not None:
+            height, width = self._size(side)
+            self._check_side(header, width, height)
+        elif self.needs_side:
+            raise CodecError(f"{self.name} can't decode without a side view")
+        symbols = self._symbols(payload, max_pixels)
+        if prepared is None and side is not None:
+            prepared = self.prepare(side)
         x_hat = self._model.synthesise(
             torch.from_numpy(symbols).to(self.device), header.quality, prepared.features if prepared else None
         )
@@ -116,7 +124,7 @@ class Codec:
 
     def symbols(self, payload: bytes, max_pixels: int | None = None) -> Tensor:
         """The integer latent (C, h, w) int32 that a payload carries, on the CPU; BitstreamError as in `decode`."""
-        return torch.from_numpy(self._symbols(payload, max_pixels)[1])
+        return torch.from_numpy(self._symbols(payload, max_pixels))
 
     def header(self, payload: bytes) -> container.Header:
         """Width, height and quality of a payload, nothing else of which is looked at."""
@@ -126,7 +134,7 @@ class Codec:
             raise BitstreamError(f"the payload has quality {header.quality:g}, {self.name} has {low:g} to {high:g}")
         return header
 
-    def _symbols(self, payload: bytes, max_pixels: int | None) -> tuple[container.Header, NDArray[np.int32]]:
+    def _symbols(self, payload: bytes, max_pixels: int | None) -> NDArray[np.int32]:
         header = self.header(payload)
         limit = self.max_pixels if max_pixels is None else max_pixels
         if header.width * header.height > limit:
@@ -140,7 +148,7 @@ class Codec:
         symbols = decode_symbols(words, index, self._tables, h * w * shape[0] // index.size).reshape(shape)
         if container.checksum(header, symbols) != check:
             raise BitstreamError("the payload is damaged: the checksum of its symbols differs")
-        return header, symbols
+        return symbols
 
     def _quality(self, quality: float | None) -> float:
         """The quality as it travels, in steps of 1/256."""
@@ -151,14 +159,11 @@ class Codec:
             raise CodecError(f"quality {chosen:g} was asked for, {self.name} has {only}")
         return round(chosen * container.QUALITY_STEPS) / container.QUALITY_STEPS
 
-    def _check_side(self, header: container.Header, prepared: Prepared | None) -> None:
-        if prepared is None:
-            if self.needs_side:
-                raise CodecError(f"{self.name} can't decode without a side view")
-        elif (prepared.width, prepared.height) != (header.width, header.height):
-            raise CodecError(
-                f"the side view is {prepared.width} x {prepared.height} pixels, the primary view "
-                f"{header.width} x {header.height}: both must have the same size"
+    def _check_side(self, header: container.Header, width: int, height: int) -> None:
+        if (width, height) != (header.width, header.height):
+            raise BitstreamError(
+                f"the payload is of {header.width} x {header.height} pixels, the side view of {width} x {height}: "
+                "either the payload is damaged or they don't belong together"
             )
 
     def _size(self, x: Tensor) -> tuple[int, int]:

@@ -75,8 +75,10 @@ def test_missing_side_view_is_one_sentence(codecs, picture):
 
 def test_side_view_of_another_size_is_one_sentence(codecs, picture):
     codec = codecs["ndic_bls17"]
-    with pytest.raises(CodecError, match=r"31 x 32 pixels.* 32 x 32"):
-        codec.decode(codec.encode(picture(32, 32)), picture(32, 31))
+    payload, side = codec.encode(picture(32, 32)), picture(32, 31)
+    for given in ({"side": side}, {"prepared": codec.prepare(side)}):
+        with pytest.raises(BitstreamError, match="32 x 32 pixels, the side view of 31 x 32"):
+            codec.decode(payload, **given)
 
 
 @pytest.mark.parametrize(
