@@ -30,9 +30,9 @@ class Quality(Stage):
     _context: Context = field(init=False, repr=False)
 
     def open(self, context: Context) -> None:
-        import torch
+        import cv2
 
-        torch.set_num_threads(max(1, context.threads))
+        cv2.setNumThreads(max(1, context.threads))
         self._context = context
         if self.reference is not None:
             # The originals are none of the node's frames: what is wrong with them must not enter its accounts.

@@ -31,6 +31,8 @@ class WritePanels(Stage):
     _written: int = field(init=False, repr=False, default=0)
 
     def open(self, context: Context) -> None:
+        import matplotlib.figure  # noqa: F401 - takes a second, which the first frame should not wait for
+
         self._context = context
 
     def process(self, item: Item) -> Iterator[Item]:

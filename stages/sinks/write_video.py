@@ -51,6 +51,8 @@ class WriteVideo(Stage):
     _finished: bool = field(init=False, repr=False, default=False)
 
     def open(self, context: Context) -> None:
+        import av  # noqa: F401 - not at the first frame
+
         self._context, self._file = context, context.out / self.path
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)

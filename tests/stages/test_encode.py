@@ -1,0 +1,89 @@
+"""`encode`: what leaves it, what is accounted for, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from specimens import MODEL_ID, TinyCodec, frame, packet_of
+
+from pipeline.errors import ConfigError, StageError
+from pipeline.stage import Context
+from stages.encode import Encode
+from stages.picture import decode_picture
+
+pytestmark = pytest.mark.usefixtures("tiny_codec")
+
+
+def opened(context: Context, **fields) -> Encode:
+    stage = Encode(**fields)
+    stage.open(context)
+    return stage
+
+
+def test_a_primary_frame_becomes_a_packet_that_carries_its_stamps(context: Context):
+    source = frame(7)
+    (packet,) = opened(context, quality=12.5).process(source)
+    assert (packet.frame_id, packet.view, packet.role) == (7, "left", "primary")
+    assert (packet.pts_ns, packet.taken_ns) == (source.pts_ns, source.taken_ns)
+    assert (packet.width, packet.height, packet.quality, packet.model_id) == (64, 48, 12.5, MODEL_ID)
+
+
+def test_bytes_are_noted_and_counted(context: Context):
+    (packet,) = opened(context).process(frame(7))
+    (row,) = context.ledger.rows()
+    assert row.values == {"payload_bytes": len(packet.payload), "bpp": 8 * len(packet.payload) / (64 * 48)}
+    sample = context.metrics.registry.get_sample_value
+    assert sample("sidecast_payload_bytes_total", {"role": "primary"}) == len(packet.payload)
+    assert sample("sidecast_raw_bytes_total") == 3 * 64 * 48
+    assert sample("sidecast_pixels_total") == 64 * 48
+
+
+def test_facts_tell_model_quality_device_and_size(context: Context):
+    list(opened(context).process(frame()))
+    assert context.facts == {
+        "model": "tiny",
+        "model_id": MODEL_ID.hex(),
+        "quality": 24.0,
+        "encode_device": "cpu",
+        "width": 64,
+        "height": 48,
+    }
+
+
+def test_everything_else_passes(context: Context):
+    stage = opened(context)
+    for item in (frame(role="side", view="right"), packet_of(frame(), b"x")):
+        assert list(stage.process(item)) == [item]
+    assert context.ledger.rows() == []
+
+
+def test_references_are_sent_ahead_of_their_frame_at_intervals_of_capture_time(context: Context):
+    stage = opened(context, reference_every_s=0.25)
+    sources = [frame(i) for i in range(7)]
+    packets = [p for source in sources for p in stage.process(source)]
+    references = [p for p in packets if p.role == "reference"]
+    assert [p.frame_id for p in references] == [0, 3, 6]
+    assert [p.role for p in packets[:2]] == ["reference", "primary"]
+    assert np.array_equal(decode_picture(references[1].payload), sources[3].pixels)
+    noted = context.ledger.rows()[0].values["payload_bytes"]
+    assert noted == len(packets[1].payload), "the original's bytes are none of the frame's"
+
+
+def test_open_takes_the_threads_of_the_node(context: Context):
+    opened(replace(context, threads=2))
+    assert torch.get_num_threads() == 2
+
+
+def test_open_refuses_a_quality_that_the_model_has_not(context: Context):
+    with pytest.raises(ConfigError, match=r"quality 64 is outside the range of tiny, 0 to 63"):
+        opened(context, quality=64)
+
+
+def test_a_codec_error_names_the_frame(context: Context, tiny_codec: TinyCodec, monkeypatch: pytest.MonkeyPatch):
+    stage = opened(context)
+    monkeypatch.setattr("stages.tensors.to_tensor", lambda *_: torch.full((1, 3, 8, 8), float("nan")))
+    with pytest.raises(StageError, match=r"encode at frame 3: the picture has values that are no numbers"):
+        list(stage.process(frame(3)))
