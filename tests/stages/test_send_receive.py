@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import zmq
 from pydantic import TypeAdapter, ValidationError
@@ -17,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline import wire
 from pipeline.errors import LinkError, SidecastError
 from pipeline.stage import Context
-from pipeline.types import Packet
+from pipeline.types import Frame, Packet
 from stages.receive import Receive
 from stages.send import Send
 
@@ -433,7 +434,31 @@ def test_insecure_address_is_said_in_the_log(caplog):
         stage.close()
 
 
-def test_frame_items_pass_by_and_unopened_links_close(link):
+def test_message_beyond_the_limit_is_cut_off_before_it_is_stored(link, monkeypatch):
+    monkeypatch.setattr("stages.receive.MAX_MESSAGE", 20_000)
+    decoder = Decoder(link)
+    foes = zmq.Context()
+    foe = foes.socket(zmq.DEALER)
+    foe.linger = 0
+    foe.connect(link)
+    foe.send(bytes(30_000))
+    encoder = Encoder(link, [packet(i) for i in range(40)]).end()
+    assert decoder.end().frame_ids == list(range(40))
+    assert encoder.raised is None
+    assert decoder.context.metrics.wire_errors._value.get() == 0
+    foe.close()
+    foes.term()
+
+
+def test_what_is_no_packet_passes_by(link):
+    stage = Send(connect=link)
+    stage.open(Context("encoder", Path()))
+    frame = Frame(np.zeros((2, 2, 3), np.uint8), "left", 0, 0, 0)
+    assert list(stage.process(frame)) == [frame]
+    stage.close()
+
+
+def test_receive_that_was_never_read_closes(link):
     stage = Receive(bind=link)
     stage.open(Context("decoder", Path()))
     assert stage.address == link
