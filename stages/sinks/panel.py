@@ -91,7 +91,7 @@ def _cells(item: Decoded) -> Iterator[Cell]:
         raw_kb = original.pixels.nbytes / 1000
         yield Cell(f"Original, {view} view", f"{raw_kb:,.0f} kB uncompressed", original.pixels)
     if item.side is not None:
-        yield Cell(f"Side view, {item.side.view}", "known to the decoder only", item.side.pixels)
+        yield Cell(f"Side view, {item.side.view}", "not used by the encoder", item.side.pixels)
     if without is not None:
         yield Cell("Decoded without the side view", _measured(without, original), without.pixels)
     title = "Decoded with the side view" if item.side is not None else "Decoded, no side view"
