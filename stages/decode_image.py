@@ -31,10 +31,10 @@ class DecodeImage(Stage):
 
     def process(self, item: Item) -> Iterator[Item]:
         match item:
-            case StereoPair(primary=Packet(model_id=model_id) as packet, side=side) if model_id in PICTURES:
-                yield from self._primary(packet, side)
+            case StereoPair(primary=Packet(model_id=model_id) as packet) if model_id in PICTURES:
+                yield from self._primary(packet)
             case Packet(role="primary", model_id=model_id) if model_id in PICTURES:
-                yield from self._primary(item, None)
+                yield from self._primary(item)
             case Packet(role="side", model_id=model_id) if model_id in PICTURES:
                 yield from self._frame(item)
             case _:
@@ -44,12 +44,13 @@ class DecodeImage(Stage):
         if self._troubles is not None:
             self._troubles.close()
 
-    def _primary(self, packet: Packet, side: Frame | None) -> Iterator[Decoded]:
+    def _primary(self, packet: Packet) -> Iterator[Decoded]:
+        """The comparison; a side view that is paired with it helps nothing and is left out."""
         name = packet.model_id.rstrip(b"\0").decode().lower()
         self._context.facts.update(model=name, model_id=packet.model_id.hex(), device="cpu")
         for frame in self._frame(packet):
             self._context.metrics.pixels.inc(frame.width * frame.height)
-            yield Decoded(frame, side, None, None, packet)
+            yield Decoded(frame, None, None, None, packet)
 
     def _frame(self, packet: Packet) -> Iterator[Frame]:
         """The picture as a frame; none, and a word in the log, where it is damaged."""
