@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,12 +16,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stages.codec.entropy import CodingTables
+if TYPE_CHECKING:
+    from stages.codec.entropy import CodingTables
 
-__all__ = ["FactorizedDensity"]
+__all__ = ["LEAST_LIKELIHOOD", "FactorizedDensity"]
 
 WIDTHS = (1, 3, 3, 3, 1)
-INITIAL_SCALE = 10.0
 LEAST_LIKELIHOOD = 1e-9
 TAIL = 2.0**-18
 """Probability that a coding table may leave to the escape at either end."""
@@ -31,9 +32,9 @@ REACHES = (64, 512, 4096)
 class FactorizedDensity(nn.Module):
     """Likelihoods of quantised latents, (B, C, h, w)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, initial_scale: float = 10.0) -> None:
         super().__init__()
-        scale = INITIAL_SCALE ** (1 / (len(WIDTHS) - 1))
+        scale = initial_scale ** (1 / (len(WIDTHS) - 1))
         pairs = list(itertools.pairwise(WIDTHS))
         self.matrix = nn.ParameterList(
             torch.full((channels, b, a), math.log(math.expm1(1 / scale / b))) for a, b in pairs
@@ -47,9 +48,9 @@ class FactorizedDensity(nn.Module):
         values = latent.transpose(0, 1).reshape(c, 1, b * h * w)
         return self.interval(values).clamp_min(LEAST_LIKELIHOOD).reshape(c, b, h, w).transpose(0, 1)
 
-    def interval(self, values: Tensor) -> Tensor:
-        """Likelihoods of values (C, 1, n), exact in both tails."""
-        lower, upper = self.logits(values - 0.5), self.logits(values + 0.5)
+    def interval(self, values: Tensor, width: float | Tensor = 1.0) -> Tensor:
+        """Probabilities of the intervals of that width around values (C, 1, n), exact in both tails."""
+        lower, upper = self.logits(values - width / 2), self.logits(values + width / 2)
         # Both logits on the side where the sigmoid is small, or their difference would be lost in rounding.
         sign = torch.where(lower + upper > 0, -1.0, 1.0).to(lower.dtype).detach()
         return (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()
@@ -65,6 +66,8 @@ class FactorizedDensity(nn.Module):
     @torch.no_grad()
     def tables(self) -> CodingTables:
         """Coding tables, one per channel, over the finite supports that hold the densities."""
+        from stages.codec.entropy import CodingTables  # where models are only trained, its coder may be missing
+
         exact = FactorizedDensity(self.matrix[0].shape[0]).double()
         exact.load_state_dict(self.state_dict())
         for reach in REACHES:

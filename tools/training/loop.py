@@ -80,6 +80,8 @@ class Trainer:
             ]
         )
         self.step = 0
+        self.updates = 0
+        """Since the optimisers started: less than `step` where only the network was kept."""
         self.seconds = 0.0
 
     def state(self) -> dict[str, Any]:
@@ -90,6 +92,7 @@ class Trainer:
             "muon": self.muon.state_dict() if self.muon else {},
             "adam": self.adam.state_dict(),
             "step": self.step,
+            "updates": self.updates,
             "seconds": self.seconds,
         }
 
@@ -100,7 +103,7 @@ class Trainer:
         if self.muon:
             self.muon.load_state_dict(state["muon"])
         self.adam.load_state_dict(state["adam"])
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.updates, self.seconds = state["step"], state["updates"], state["seconds"]
 
     def train_step(self, rate: float = 1.0) -> float:
         """One batch, one update at `rate` times the configured learning rates; returns the loss."""
@@ -114,6 +117,7 @@ class Trainer:
         if self.muon:
             self.muon.step()
         self.step += 1
+        self.updates += 1
         keep = min(self.config.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - keep)
@@ -126,7 +130,7 @@ class Trainer:
             return validate(self.recipe.estimate(self.average), self.recipe.qualities, library)
 
     def _set_rates(self, rate: float) -> None:
-        rate *= min(1.0, (self.step + 1) / self.config.warm_up)
+        rate *= min(1.0, (self.updates + 1) / self.config.warm_up)
         for group in self.adam.param_groups:
             group["lr"] = rate * group["peak"]
         if self.muon:

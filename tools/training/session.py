@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from pipeline.errors import ConfigError
 from tools.training.config import TrainingConfig, load_training_config
@@ -120,11 +121,18 @@ def _resume(trainer: Trainer, state: Path, log: Path) -> None:
         trainer.load(torch.load(state / "state.pt", weights_only=True))
         say(f"going on from step {trainer.step}")
     elif (log / "trunk.safetensors").is_file():
-        weights = {k: v.float() for k, v in load_file(log / "trunk.safetensors").items()}
-        trainer.model.load_state_dict(weights)
-        trainer.average.load_state_dict(copy.deepcopy(weights))
-        say("going on from the committed trunk; the optimisers start afresh")
+        _load_trunk(trainer, log / "trunk.safetensors")
+        say(f"going on from the committed trunk at step {trainer.step}; the optimisers start afresh")
     else:
         trainer.recipe.start(trainer.sampler)
         trainer.average.load_state_dict(trainer.model.state_dict())
         say("starting afresh")
+
+
+def _load_trunk(trainer: Trainer, path: Path) -> None:
+    with safe_open(path, "pt") as f:
+        weights = {key: f.get_tensor(key).float() for key in f.keys()}  # noqa: SIM118, it is no mapping
+        counted = f.metadata()
+    trainer.model.load_state_dict(weights)
+    trainer.average.load_state_dict(copy.deepcopy(weights))
+    trainer.step, trainer.seconds = int(counted["step"]), float(counted["seconds"])

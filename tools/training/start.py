@@ -57,7 +57,7 @@ def _fit_prior(model: Disparity, coefficients: Tensor, steps: tuple[float, float
         step = math.exp(torch.empty(()).uniform_(math.log(steps[1]), math.log(steps[0])))
         drawn = coefficients[:, torch.randint(coefficients.shape[1], (2048,))][None, :, :, None]
         size = torch.full((1, model.latent_channels, 1, 1), step)
-        bits = model.prior.bits(drawn + (torch.rand_like(drawn) - 0.5) * step, size).sum()
+        bits = model.bits(drawn + (torch.rand_like(drawn) - 0.5) * step, size).sum()
         optimiser.zero_grad()
         (bits / drawn.shape[2]).backward()  # type: ignore[no-untyped-call]
         optimiser.step()

@@ -17,6 +17,8 @@ __all__ = ["Match", "RowSearch", "WindowSearch", "warp"]
 
 NEVER = -1e4
 """The score of a cell that may not be chosen."""
+BLOCK = 32
+"""Cells of a row that are matched together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +34,15 @@ class Match:
 
 
 class RowSearch(nn.Module):
-    """Attention along the row (and its neighbours), `left` cells to the left and `right` cells to the right.
+    r"""Attention along the row (and its neighbours), `left` cells to the left and `right` cells to the right.
 
-        primary features --\\
-                            >-- normalised product * temperature + bias(offset), "no match" -- softmax --\\
+        primary features --\
+                            >-- normalised product * temperature + bias(offset), "no match" -- softmax --\
         side features ----/                                                                              >-- values
         side values ------------------------------------------------------------------------------------/
+
+    Rows are cut into blocks of BLOCK cells, each with the stretch of the side view that it can reach, so that work and
+    memory grow with the width and not with its square.
     """
 
     def __init__(self, rows: int = 3, left: int = 32, right: int = 4) -> None:
@@ -49,48 +54,51 @@ class RowSearch(nn.Module):
 
     def forward(self, primary: Tensor, side: Tensor, values: Tensor, use: Tensor) -> Match:
         """Features (B, C, H, W) each, values (B, V, H, W), use (B,) bool: False gives "no match" everywhere."""
-        b, _, h, w = primary.shape
-        query = F.normalize(primary.float(), dim=1).permute(0, 2, 3, 1)
-        key = self._rows(F.normalize(side.float(), dim=1))
-        score = query @ key.transpose(2, 3) * self.log_temperature.exp() + self._bias(h, w)
-        score = torch.where(use[:, None, None, None], score, NEVER)
-        weight = torch.cat([score, self.no_match.expand(b, h, w, 1)], -1).softmax(-1)
+        b, c, h, w = primary.shape
+        query = F.pad(F.normalize(primary.float(), dim=1), (0, -w % BLOCK)).permute(0, 2, 3, 1)
+        query = query.reshape(b, h, -1, BLOCK, c)
+        key = self._reachable(F.normalize(side.float(), dim=1))
+        score = query @ key.transpose(3, 4) * self.log_temperature.exp() + self._bias(h, w)
+        score = torch.where(use[:, None, None, None, None], score, NEVER)
+        weight = torch.cat([score, self.no_match.expand(*score.shape[:-1], 1)], -1).softmax(-1)
         none, weight = weight[..., -1:], weight[..., :-1]
-        found = weight.to(values.dtype) @ self._rows(values)
+        found = weight.to(values.dtype) @ self._reachable(values)
         best, index = weight.max(-1, keepdim=True)
-        confidence = torch.cat([best, none], -1).permute(0, 3, 1, 2).to(values.dtype)
-        return Match(found.permute(0, 3, 1, 2), confidence, self._offset(weight.detach(), index))
+        offset = self._offset(weight.detach(), index)
+        confidence = torch.cat([best, none], -1).to(values.dtype)
+        return Match(*(t.flatten(2, 3)[:, :, :w].permute(0, 3, 1, 2) for t in (found, confidence, offset)))
 
-    def _rows(self, t: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, H, W * rows, C): each row with its neighbours above and below, columns outermost."""
+    def _reachable(self, t: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, H, blocks, cells * rows, C): what each block can reach, columns outermost."""
         b, c, h, w = t.shape
         half = self.rows // 2
-        padded = F.pad(t, (0, 0, half, half))
+        padded = F.pad(t, (self.left, -w % BLOCK + self.right, half, half))
         stacked = torch.stack([padded[:, :, i : i + h] for i in range(self.rows)], 4)
-        return stacked.permute(0, 2, 3, 4, 1).reshape(b, h, w * self.rows, c)
+        cut = stacked.unfold(3, self.left + BLOCK + self.right, BLOCK)
+        return cut.permute(0, 2, 3, 5, 4, 1).reshape(b, h, cut.shape[3], -1, c)
 
     def _bias(self, h: int, w: int) -> Tensor:
-        """(H, W, W * rows): the learned bias of every offset, NEVER outside the search range and the picture."""
+        """(H, blocks, BLOCK, cells * rows): each offset's learned bias, NEVER out of reach and outside the picture."""
         device = self.bias.device
-        columns = torch.arange(w, device=device)
-        offset = columns[None, :] - columns[:, None]
+        reach = torch.arange(-self.left, BLOCK + self.right, device=device)
+        offset = reach - torch.arange(BLOCK, device=device)[:, None]
+        near = (offset >= -self.left) & (offset <= self.right)
+        column = torch.arange(0, w, BLOCK, device=device)[:, None] + reach
+        row = torch.arange(h, device=device)[:, None] + torch.arange(self.rows, device=device) - self.rows // 2
+        inside = ((column >= 0) & (column < w))[:, None, :, None] & ((row >= 0) & (row < h))[:, None, None, None, :]
         table = self.bias[(offset + self.left).clamp(0, self.left + self.right)]
-        outside = (offset < -self.left) | (offset > self.right)
-        table = table.masked_fill(outside[..., None], NEVER).reshape(1, w, w, self.rows)
-        line = torch.arange(h, device=device)[:, None] + torch.arange(self.rows, device=device) - self.rows // 2
-        missing = ((line < 0) | (line >= h)).float() * NEVER
-        return (table + missing[:, None, None, :]).reshape(h, w, w * self.rows)
+        return torch.where(inside & near[..., None], table, NEVER).flatten(3)
 
     def _offset(self, weight: Tensor, index: Tensor) -> Tensor:
         """The best candidate's offset, its column refined by the weights of the two neighbours on its row."""
-        w = weight.shape[2]
-        column, row = index // self.rows, index % self.rows
-        before = weight.gather(-1, (index - self.rows).clamp_min(0)) * (column > 0)
-        after = weight.gather(-1, (index + self.rows).clamp_max(w * self.rows - 1)) * (column < w - 1)
+        cell, row = index // self.rows, index % self.rows
+        last = weight.shape[-1] // self.rows - 1
+        before = weight.gather(-1, (index - self.rows).clamp_min(0)) * (cell > 0)
+        after = weight.gather(-1, (index + self.rows).clamp_max(weight.shape[-1] - 1)) * (cell < last)
         best = weight.gather(-1, index)
         shift = (after - before) / (before + best + after).clamp_min(1e-6)
-        here = torch.arange(w, device=weight.device)[None, None, :, None]
-        return torch.cat([column - here + shift, (row - self.rows // 2).float()], -1).permute(0, 3, 1, 2)
+        here = torch.arange(BLOCK, device=weight.device)[:, None] + self.left
+        return torch.cat([cell - here + shift, (row - self.rows // 2).float()], -1)
 
 
 class WindowSearch(nn.Module):
@@ -122,7 +130,7 @@ class WindowSearch(nn.Module):
         weight = torch.cat([score, self.no_match.expand(b, h, w, 1)], -1).softmax(-1)
         none, weight = weight[..., -1:], weight[..., :-1]
         table = values.permute(0, 2, 3, 1).reshape(-1, values.shape[1])
-        # embedding_bag gathers and averages in one pass: ten times faster than a gather and a product (CPU, 384 x 1248).
+        # It gathers and averages in one pass: ten times faster than a gather and a product (CPU, 384 x 1248).
         count = index.shape[-1]
         found = F.embedding_bag(
             index.reshape(-1, count), table, per_sample_weights=weight.to(table.dtype).reshape(-1, count), mode="sum"

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stages.codec.density import LEAST_LIKELIHOOD, FactorizedDensity
 from stages.codec.disparity.blocks import DepthConvBlock
 from stages.codec.disparity.match import Match, RowSearch, WindowSearch, warp
-from stages.codec.disparity.prior import Prior
 from stages.codec.model import ConfigValue
 from stages.codec.precision import autocast
 
@@ -92,7 +92,7 @@ class Disparity(nn.Module):
         self.mean = nn.Parameter(torch.zeros(3))
         self.analysis = nn.Parameter(torch.zeros(latent, 3, KERNEL, KERNEL))
         self.synthesis = nn.Parameter(torch.zeros(latent, 3, KERNEL, KERNEL))
-        self.prior = Prior(latent)
+        self.prior = FactorizedDensity(latent, initial_scale=6.0)
         self.log_gain = nn.Parameter(torch.zeros(latent))
         self.log_gain_rise = nn.Parameter(torch.zeros(anchors - 1, latent))
         self.up = nn.Sequential(nn.Conv2d(latent, 4 * trunk, 1), nn.PixelShuffle(2))
@@ -129,6 +129,20 @@ class Disparity(nn.Module):
         rise = F.softplus(self.log_gain_rise).cumsum(0)
         gains = torch.cat([self.log_gain[None], self.log_gain[None] + rise])
         return (-self._interpolate(gains, quality)).exp()[:, :, None, None]
+
+    def bits(self, latent: Tensor, step: Tensor) -> Tensor:
+        """Bits (B,) of unscaled latents (B, C, h, w) at step sizes (B, C, 1, 1).
+
+        The density is that of the latent before its division by the step, so that one serves all qualities:
+        P(s) = F((s + 1/2) step) - F((s - 1/2) step).
+        """
+        b, c, h, w = latent.shape
+
+        def by_channel(t: Tensor) -> Tensor:
+            return t.permute(1, 0, 2, 3).reshape(c, 1, -1)
+
+        mass = self.prior.interval(by_channel(latent), by_channel(step.expand_as(latent))).clamp_min(LEAST_LIKELIHOOD)
+        return -mass.log2().reshape(c, b, h * w).sum((0, 2))
 
     def g_a(self, x: Tensor) -> Tensor:
         """(B, 3, H, W), H and W multiples of 16 -> unscaled latent (B, C, H / 16, W / 16), float32."""
@@ -191,7 +205,7 @@ class Disparity(nn.Module):
         picture = self.g_s(rounded, quality, self.prepare_side(side, use))
         with torch.autocast(x.device.type, enabled=False):
             noisy = latent + (torch.rand_like(latent) - 0.5) * step
-            return TrainingOutput(picture, self.prior.bits(noisy, step))
+            return TrainingOutput(picture, self.bits(noisy, step))
 
     @torch.no_grad()
     def estimate(self, x: Tensor, side: Tensor | None, quality: float) -> tuple[Tensor, Tensor]:
@@ -201,7 +215,7 @@ class Disparity(nn.Module):
         with autocast(x.device):
             prepared = None if side is None else self.prepare_side(side, torch.ones(1, dtype=torch.bool))
             picture = self.g_s(rounded, _one(quality, x), prepared)
-        return picture.x_hat, self.prior.bits(rounded, step)
+        return picture.x_hat, self.bits(rounded, step)
 
     @torch.no_grad()
     def analyse(self, x: Tensor, quality: float) -> Tensor:
