@@ -5,7 +5,7 @@ x ─► g_a ─► round ─► symbols ─► g_s ─► x_hat
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -20,7 +20,7 @@ __all__ = ["Bls17", "Bls17Training"]
 class Bls17(FactorizedModel):
     """What encoding and decoding need."""
 
-    name = "bls17"
+    name: ClassVar[str] = "bls17"
     needs_side = False
 
     def __init__(self, channels: int = 192) -> None:

@@ -34,6 +34,7 @@ class FactorizedModel(nn.Module):
     latent_stride = 16
     quality_range = (0.0, 0.0)
     default_quality = 0.0
+    training_only: tuple[str, ...] = ()
     config: Mapping[str, bool | int | float | str]
 
     def __init__(self, g_a: Analysis, channels: int) -> None:

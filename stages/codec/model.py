@@ -50,7 +50,7 @@ class Model(Protocol):
     """The smallest and the greatest quality; equal where the model has one rate point."""
     default_quality: float
     training_only: tuple[str, ...]
-    """How the names of tensors begin that are not stored, because only training needs them. May be left out."""
+    """How the names of tensors begin that are not stored, because only training needs them."""
 
     def analyse(self, x: Tensor, quality: float) -> Tensor:
         """Symbols (C, h, w) int32 of `x` (1, 3, H, W) float32, H and W multiples of `multiple`."""

@@ -9,6 +9,8 @@ side ─► side_g_a ───────────────► concat ─
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -27,7 +29,7 @@ COMMON_NOISE_VARIANCE = 0.001
 class NdicBls17(FactorizedModel):
     """What encoding and decoding need."""
 
-    name = "ndic_bls17"
+    name: ClassVar[str] = "ndic_bls17"
     needs_side = True
 
     def __init__(self, channels: int = 192, repeat_second: bool = False) -> None:

@@ -98,6 +98,6 @@ def test_tables_cover_every_quality_and_cost_what_the_density_says(model: Dispar
     for quality in (0.0, 31.4, 63.0):
         symbols = model.analyse(x, quality)
         step = model.step(torch.tensor([round(quality)], dtype=torch.float32))
-        estimate = model.prior.bits(symbols[None] * step, step).item()
+        estimate = model.bits(symbols[None] * step, step).item()
         index = model.table_index(quality, *symbols.shape[1:])
         assert tables.bits(symbols.numpy(), index) == pytest.approx(estimate, rel=0.02, abs=16)
