@@ -10,11 +10,11 @@ from pydantic import Field
 
 from pipeline.errors import StageError
 from pipeline.stage import Context, Stage
-from pipeline.types import Decoded, Frame, Item, Packet, StereoPair
+from pipeline.types import Decoded, Frame, Item, Packet, StereoPair, View
 from stages.troubles import Troubles
 
 if TYPE_CHECKING:
-    from stages.codec import Codec
+    from stages.codec import Codec, Prepared
 
 __all__ = ["Decode"]
 
@@ -104,12 +104,17 @@ class Decode(Stage):
     def _pixels(self, packet: Packet, side: Frame | None) -> Frame:
         import torch
 
-        from stages.tensors import to_pixels, to_tensor
+        from stages.tensors import to_pixels
 
         with torch.inference_mode():
-            prepared = None if side is None else self._codec.prepare(to_tensor(side.pixels, self._codec.device))
-            pixels = to_pixels(self._codec.decode(packet.payload, prepared=prepared))
+            prepared = None if side is None else self._prepared(side, packet.view)
+            pixels = to_pixels(self._codec.decode(packet.payload, prepared=prepared), primary=packet.view)
         return Frame(pixels, packet.view, packet.frame_id, packet.pts_ns, packet.taken_ns)
+
+    def _prepared(self, side: Frame, primary: View) -> Prepared:
+        from stages.tensors import to_tensor
+
+        return self._codec.prepare(to_tensor(side.pixels, self._codec.device, primary=primary))
 
     def _say(self, sentence: str) -> None:
         if self._troubles is not None:

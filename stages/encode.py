@@ -85,7 +85,8 @@ class Encode(Stage):
 
         try:
             with torch.inference_mode():
-                return self._codec.encode(to_tensor(frame.pixels, self._codec.device), quality=self._quality)
+                x = to_tensor(frame.pixels, self._codec.device, primary=frame.view)
+                return self._codec.encode(x, quality=self._quality)
         except CodecError as error:
             raise StageError("encode", frame.frame_id, str(error)) from error
 

@@ -84,6 +84,6 @@ def test_open_refuses_a_quality_that_the_model_has_not(context: Context):
 
 def test_a_codec_error_names_the_frame(context: Context, tiny_codec: TinyCodec, monkeypatch: pytest.MonkeyPatch):
     stage = opened(context)
-    monkeypatch.setattr("stages.tensors.to_tensor", lambda *_: torch.full((1, 3, 8, 8), float("nan")))
+    monkeypatch.setattr("stages.tensors.to_tensor", lambda *_, **__: torch.full((1, 3, 8, 8), float("nan")))
     with pytest.raises(StageError, match=r"encode at frame 3: the picture has values that are no numbers"):
         list(stage.process(frame(3)))

@@ -19,6 +19,13 @@ def test_round_trip_is_exact_for_all_levels():
     assert np.array_equal(to_pixels(x), pixels)
 
 
+def test_a_right_primary_view_is_mirrored_and_back():
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+    x = to_tensor(pixels, primary="right")
+    assert torch.equal(x, to_tensor(pixels).flip(3))
+    assert np.array_equal(to_pixels(x, primary="right"), pixels)
+
+
 @pytest.mark.parametrize("kind", ["read-only", "strided"])
 def test_to_tensor_takes_arrays_that_torch_would_not_share(kind: str):
     pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
