@@ -47,6 +47,8 @@ class _Peer:
     window: int
     heard_ns: int
     welcomed: bool = True
+    spoken: bool = False
+    """It has said more than HELLO; those of a connection that it gave up while this node started are read late."""
     stopping: bool = False
 
 
@@ -63,6 +65,7 @@ class ReceivingEnd:
         self.gone = False
         """The encoder knows that all is written and has said good-bye."""
         self._peer: _Peer | None = None
+        self._closed_for: str | None = None
         self._peer_failed = self._confirming = self._ack_due = False
         self._answers: list[tuple[bytes, Envelope]] = []
         self._rivals: dict[int, int] = {}
@@ -95,6 +98,15 @@ class ReceivingEnd:
         """Tell the encoder that this node has failed, unless that came from there."""
         if self._peer and not self._peer_failed:
             self._answer(self._peer.identity, Error(sentence[:2000]))
+
+    def farewell(self, sentence: str) -> tuple[bytes, Envelope] | None:
+        """Whom to tell that the link itself has failed, and how, for a caller that cannot go on."""
+        peer = self._peer
+        return None if peer is None else (peer.identity, self._envelope(Error(sentence[:2000]), peer.stream_id))
+
+    def turn_away(self, sentence: str) -> None:
+        """This node has failed before it could serve: whoever introduces itself gets that sentence."""
+        self._closed_for = sentence[:2000]
 
     @property
     def abandoned(self) -> bool:
@@ -153,7 +165,7 @@ class ReceivingEnd:
         peer = self._peer
         if peer is None or message.stream_id != peer.stream_id:
             raise WireError(f"a message about stream {message.stream_id:016x}, which was not announced")
-        peer.heard_ns = self._clock.monotonic_ns()
+        peer.heard_ns, peer.spoken = self._clock.monotonic_ns(), True
         if isinstance(message, Packet):
             self._frame(message)
             return
@@ -184,8 +196,10 @@ class ReceivingEnd:
             self.error, self._peer_failed = LinkError(sentence), True
             return
         new = self._peer is None or self._peer.stream_id != stream_id
-        if new or (self._peer and self._peer.identity != identity):
-            self._context.log.info("%s", "an encoder has connected" if new else "the encoder is back")
+        if new:
+            self._context.log.info("an encoder has connected")
+        elif self._peer and self._peer.identity != identity and self._peer.spoken:
+            self._context.log.info("the encoder is back")
         self._peer = _Peer(identity, stream_id, hello.window, self._clock.monotonic_ns())
         self._rivals.clear()
         self.inbox.begin(stream_id)
@@ -217,6 +231,8 @@ class ReceivingEnd:
         return False
 
     def _objection(self, hello: Hello) -> str | None:
+        if self._closed_for is not None:
+            return self._closed_for
         if hello.format != FORMAT:
             return (
                 f"the encoder speaks format {hello.format} and the decoder format {FORMAT} of the link: "

@@ -81,6 +81,10 @@ class SendingEnd:
         if not (self.over or self._peer_failed):
             self._last_words.append(Error(sentence[:2000]))
 
+    def farewell(self, sentence: str) -> Envelope:
+        """The message that says that the link itself has failed, for a caller that cannot go on."""
+        return self._envelope(Error(sentence[:2000]))
+
     # What the connection does.
 
     def handle(self, message: Message) -> None:

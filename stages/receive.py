@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from pipeline.config.addresses import link_endpoint
-from pipeline.errors import LinkError
+from pipeline.errors import LinkError, SidecastError
 from pipeline.receiving import ReceivingEnd
 from pipeline.stage import Context, Source
 from pipeline.types import Item, Packet
@@ -27,6 +28,8 @@ INSECURE_LOG_NS = 60_000_000_000
 LINGER_MS = 1000
 GOODBYE_NS = 2_000_000_000
 """How long the end waits for the encoder to have heard that all is written."""
+TURN_AWAY_NS = 1_200_000_000
+"""How long a node that could not start answers: an encoder that waits tries to connect at least once a second."""
 TURN_MESSAGES = 64
 """Messages taken before the answers go out, so that a flood cannot keep the acknowledgements back."""
 
@@ -98,8 +101,9 @@ class Receive(Source):
             self._part()
             self._thread.join()
         else:
-            self._socket.close(linger=0)
-        self._zmq.term()
+            self._turn_away()
+            self._socket.close(linger=LINGER_MS)
+        self._zmq.destroy(linger=LINGER_MS)
         self._wakeup.close()
 
     def _next(self) -> Packet | None:
@@ -137,6 +141,18 @@ class Receive(Source):
             self._closing = True
         self._wakeup.ring()
 
+    def _turn_away(self) -> None:
+        """If this node has failed before it could listen, tell an encoder that is waiting for it."""
+        error, clock = self._context.error, self._context.clock
+        if not isinstance(error, SidecastError):
+            return
+        self._end = ReceivingEnd(self._context, self.bind)
+        self._end.turn_away(str(error))
+        until = clock.monotonic_ns() + TURN_AWAY_NS
+        while not self._end.error and clock.monotonic_ns() < until:
+            self._socket.poll(POLL_MS)
+            self._turn()
+
     def _await_goodbye(self) -> None:
         clock = self._context.clock
         until = clock.monotonic_ns() + GOODBYE_NS
@@ -166,18 +182,33 @@ class Receive(Source):
     # Everything below runs in the link's own thread.
 
     def _serve(self) -> None:
+        """Serve until `close`. An error goes on to the runner, after a word to the encoder, and ends the node."""
         import zmq
 
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._wakeup.fileno(), zmq.POLLIN)
-        while not self._closing:
-            poller.poll(POLL_MS)
-            self._wakeup.clear()
+        try:
+            poller = zmq.Poller()
+            poller.register(self._socket, zmq.POLLIN)
+            poller.register(self._wakeup.fileno(), zmq.POLLIN)
+            while not self._closing:
+                poller.poll(POLL_MS)
+                self._wakeup.clear()
+                self._turn()
+                self._warn()
             self._turn()
-            self._warn()
-        self._turn()
-        self._socket.close(linger=LINGER_MS)
+        except Exception as error:
+            self._say_farewell(error)
+            raise
+        finally:
+            self._socket.close(linger=LINGER_MS)
+
+    def _say_farewell(self, error: Exception) -> None:
+        import zmq
+
+        farewell = self._end.farewell(f"its link broke down: {error}")
+        if farewell:
+            identity, message = farewell
+            with contextlib.suppress(zmq.ZMQError):
+                self._socket.send_multipart([identity, serialize(message)], zmq.NOBLOCK)
 
     def _turn(self) -> None:
         with self._changed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -102,7 +103,7 @@ class Send(Stage):
             self._closing = True
         self._wakeup.ring()
         self._thread.join()
-        self._zmq.term()
+        self._zmq.destroy(linger=LINGER_MS)
         self._wakeup.close()
 
     def _wait_until(self, reached: Callable[[], bool]) -> bool:
@@ -141,22 +142,41 @@ class Send(Stage):
         dealer.set(zmq.MAXMSGSIZE, MAX_MESSAGE)
         dealer.set(zmq.RECONNECT_IVL, 100)
         dealer.set(zmq.RECONNECT_IVL_MAX, 1000)
-        dealer.connect(self.connect)
+        try:
+            dealer.connect(self.connect)
+        except zmq.ZMQError:
+            dealer.close()
+            raise
         return dealer
 
     def _serve(self) -> None:
+        """Serve until `close`. An error goes on to the runner, after a word to the decoder, and ends the node."""
+        try:
+            while not self._closing:
+                self._wait()
+                self._turn()
+                self._warn()
+            self._turn()
+        except Exception as error:
+            self._say_farewell(error)
+            raise
+        finally:
+            self._socket.close(linger=LINGER_MS)
+
+    def _wait(self) -> None:
         import zmq
 
-        while not self._closing:
-            poller = zmq.Poller()
-            poller.register(self._socket, zmq.POLLIN)
-            poller.register(self._wakeup.fileno(), zmq.POLLIN)
-            poller.poll(POLL_MS)
-            self._wakeup.clear()
-            self._turn()
-            self._warn()
-        self._turn()
-        self._socket.close(linger=LINGER_MS)
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._wakeup.fileno(), zmq.POLLIN)
+        poller.poll(POLL_MS)
+        self._wakeup.clear()
+
+    def _say_farewell(self, error: Exception) -> None:
+        import zmq
+
+        with contextlib.suppress(zmq.ZMQError):
+            self._socket.send(serialize(self._end.farewell(f"its link broke down: {error}")), zmq.NOBLOCK)
 
     def _turn(self) -> None:
         with self._changed:
