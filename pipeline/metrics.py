@@ -1,4 +1,4 @@
-"""Every metric of a node in one table, in Prometheus' conventions: prefix `sidecast_`, base units, counters `_total`."""
+"""Every metric of a node in one table, as Prometheus likes it: prefix `sidecast_`, base units, counters `_total`."""
 
 from __future__ import annotations
 

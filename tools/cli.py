@@ -22,6 +22,8 @@ COMMANDS = {
     "validate": ("tools.validate", "check a configuration; every mistake with its line and what is allowed"),
     "graph": ("tools.graph", "draw a configuration as a Mermaid diagram"),
     "stages": ("tools.stages", "list the stages that there are, with their keys"),
+    "synthesize": ("tools.synthesize", "write the rendered drive as files, in the layout of a KITTI recording"),
+    "bench": ("tools.bench", "measure how long each part of a codec takes on this machine"),
     "train": ("tools.train", "train a codec"),
     "import-reference": ("tools.import_reference", "bring in a checkpoint of the reference implementation"),
 }
