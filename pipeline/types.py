@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Decoded", "Frame", "Item", "Packet", "Pixels", "Role", "StereoPair", "View", "other_view"]
+__all__ = ["Decoded", "Frame", "Item", "Packet", "Pixels", "Role", "StereoPair", "View", "other_view", "picture_of"]
 
 Pixels = NDArray[np.uint8]
 """(H, W, 3) uint8, RGB."""
@@ -97,6 +97,19 @@ Item = Frame | Packet | StereoPair | Decoded
 def other_view(view: View) -> View:
     """The view of the other camera."""
     return "right" if view == "left" else "left"
+
+
+def picture_of(item: Item) -> Frame | None:
+    """The primary view that an item shows; None while that is coded, and for a side view or reference on its own."""
+    match item:
+        case Frame(role="primary"):
+            return item
+        case StereoPair(primary=Frame() as primary):
+            return primary
+        case Decoded():
+            return item.frame
+        case _:
+            return None
 
 
 def frame_id_of(item: Item) -> int:

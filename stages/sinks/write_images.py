@@ -1,4 +1,4 @@
-"""Decoded frames to PNG files, one per frame."""
+"""Frames to PNG files, one per frame."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.stage import Context, Stage
-from pipeline.types import Decoded, Item
+from pipeline.types import Item, picture_of
 from stages.sinks.atomic import write_atomically
 
 __all__ = ["WriteImages"]
@@ -17,7 +17,7 @@ __all__ = ["WriteImages"]
 
 @dataclass(kw_only=True)
 class WriteImages(Stage):
-    """Write `PATH/0000000042.png` for frame 42; the items pass."""
+    """Write `PATH/0000000042.png` for the primary view of frame 42, decoded or never coded; the items pass."""
 
     path: Annotated[str, Field(min_length=1, description="folder, relative to --out")] = "images"
 
@@ -29,8 +29,8 @@ class WriteImages(Stage):
     def process(self, item: Item) -> Iterator[Item]:
         from stages.picture import encode_png
 
-        if isinstance(item, Decoded):
-            frame = item.frame
+        frame = picture_of(item)
+        if frame is not None:
             file = self._context.out / self.path / f"{frame.frame_id:010d}.png"
             write_atomically(file, encode_png(frame.pixels), "write_images", frame.frame_id)
             self._context.facts.setdefault("images", str(file.parent))

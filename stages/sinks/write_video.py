@@ -1,4 +1,4 @@
-"""Decoded frames to a video file that is playable whenever the run ends."""
+"""Frames to a video file that is playable whenever the run ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import Field
 
 from pipeline.errors import StageError
 from pipeline.stage import Context, Stage
-from pipeline.types import Decoded, Frame, Item, Pixels
+from pipeline.types import Decoded, Frame, Item, Pixels, StereoPair, picture_of
 
 __all__ = ["WriteVideo"]
 
@@ -28,7 +28,8 @@ ENCODERS = {"h264": "libx264", "hevc": "libx265"}
 
 @dataclass(kw_only=True)
 class WriteVideo(Stage):
-    """Write every decoded frame at its time of capture, counted from the first one; the items pass.
+    """Write every frame of the primary view, decoded or never coded, at its time of capture, counted from the first
+    one; the items pass.
 
     The file is a fragmented MP4, written in place: it plays after Ctrl-C, and up to the last fragment after a kill.
     """
@@ -62,15 +63,16 @@ class WriteVideo(Stage):
     def process(self, item: Item) -> Iterator[Item]:
         import av
 
-        if isinstance(item, Decoded):
-            pixels = _even(self._picture(item))
+        frame = picture_of(item)
+        if frame is not None:
+            pixels = _even(self._picture(frame, item))
             try:
                 if self._container is None:
-                    self._start(item.frame, pixels)
-                self._check_size(item.frame, pixels)
-                self._write(item.frame, pixels)
+                    self._start(frame, pixels)
+                self._check_size(frame, pixels)
+                self._write(frame, pixels)
             except (OSError, av.FFmpegError) as error:
-                raise self._failure(item.frame.frame_id, error) from error
+                raise self._failure(frame.frame_id, error) from error
         yield item
 
     def flush(self) -> Iterator[Item]:
@@ -80,12 +82,11 @@ class WriteVideo(Stage):
     def close(self) -> None:
         self._finish()
 
-    def _picture(self, item: Decoded) -> Pixels:
-        decoded = item.frame.pixels
+    def _picture(self, frame: Frame, item: Item) -> Pixels:
         if self.content == "decoded":
-            return decoded
-        side = item.side.pixels if item.side is not None else np.zeros_like(decoded)
-        return np.hstack((decoded, side) if item.frame.view == "left" else (side, decoded))
+            return frame.pixels
+        side = item.side.pixels if isinstance(item, Decoded | StereoPair) and item.side else np.zeros_like(frame.pixels)
+        return np.hstack((frame.pixels, side) if frame.view == "left" else (side, frame.pixels))
 
     def _start(self, frame: Frame, pixels: Pixels) -> None:
         import av
