@@ -24,7 +24,7 @@ from pipeline.errors import SidecastError
 from pipeline.ledger import OUT, Row
 from pipeline.stage import Context
 
-__all__ = ["Report", "table", "write"]
+__all__ = ["Report", "clear", "table", "write"]
 
 UNKNOWN = "unknown here"
 COLUMNS = (
@@ -39,6 +39,9 @@ COLUMNS = (
     "side_offset_ms",
     "latency_ms",
 )
+FILES = ("report.json", "frames.csv", "plot.png", "plot.svg")
+MADE = {"images": "images", "panel": "picture", "video": "video"}
+"""Facts in which sinks say what they have written, and what that is called."""
 FACTS = ("model", "model_id", "quality", "device", "encode_device", "width", "height", "expected_frames")
 
 
@@ -49,7 +52,7 @@ class Report:
     data: dict[str, Any]
     """What report.json holds."""
     files: dict[str, Path]
-    """Where things are, by what they are: `report`, `table`, `plot`."""
+    """Where things are, by what they are: `report`, `table`, `plot`, and what sinks have put into the facts."""
 
     def summary_lines(self) -> list[str]:
         """The run in a few sentences; the last one is the one people quote."""
@@ -74,17 +77,28 @@ def write(context: Context, config_summary: dict[str, Any]) -> Report:
     from pipeline import plot  # matplotlib takes half a second, which no start should wait for
 
     context.ledger.drop_pending()
-    rows = context.ledger.rows()
+    rows = sorted(context.ledger.rows(), key=lambda row: row.frame_id)
     error = str(context.error) if context.error else None
     data = {**summarise(rows, context.facts, error), "config": config_summary}
     out = context.out
-    files = {"report": out / "report.json", "table": out / "frames.csv", "plot": out / "plot.png"}
     figure = plot.draw(rows, _title(data))
-    _replace(files["report"], (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
-    _replace(files["table"], frames_csv(rows).encode())
-    _replace(files["plot"], plot.render(figure, "png"))
-    _replace(out / "plot.svg", plot.render(figure, "svg"))
-    return Report(data, files)
+    contents = (
+        (json.dumps(data, indent=2, allow_nan=False) + "\n").encode(),
+        frames_csv(rows).encode(),
+        plot.render(figure, "png"),
+        plot.render(figure, "svg"),
+    )
+    for name, content in zip(FILES, contents, strict=True):
+        _replace(out / name, content)
+    files = {"report": out / "report.json", "table": out / "frames.csv", "plot": out / "plot.png"}
+    made = {MADE[fact]: Path(context.facts[fact]) for fact in MADE if context.facts.get(fact)}
+    return Report(data, {**files, **made})
+
+
+def clear(out: Path) -> None:
+    """Remove an earlier run's report from a folder. Raises OSError where that is impossible."""
+    for name in FILES:
+        (out / name).unlink(missing_ok=True)
 
 
 def summarise(rows: Sequence[Row], facts: Mapping[str, Any], error: str | None = None) -> dict[str, Any]:
@@ -132,8 +146,11 @@ def sentence(data: Mapping[str, Any]) -> str:
     )
 
 
-def table(reports: Mapping[str, Mapping[str, Any]]) -> str:
-    """Several runs, one line each and their mean, as text. The keys name the runs, the values are `Report.data`."""
+def table(reports: Mapping[str, Mapping[str, Any] | None]) -> str:
+    """Several runs, one line each and their mean, as text.
+
+    The keys name the runs, the values are `Report.data`, or None for a run that has none.
+    """
     columns: dict[str, tuple[str, Callable[[Mapping[str, Any]], float | None]]] = {
         "in": ("d", lambda data: data["frames_in"]),
         "out": ("d", lambda data: data["frames_out"]),
@@ -144,7 +161,7 @@ def table(reports: Mapping[str, Mapping[str, Any]]) -> str:
         "MS-SSIM": (".4f", lambda data: data["ms_ssim"]),
         "fps": (".1f", lambda data: data["fps"]),
     }
-    values = {name: [get(data) for _, get in columns.values()] for name, data in reports.items()}
+    values = {name: [get(data) if data else None for _, get in columns.values()] for name, data in reports.items()}
     formats = [form for form, _ in columns.values()]
     lines = [["drive", *columns]]
     lines += [[name, *(_cell(v, f) for v, f in zip(row, formats, strict=True))] for name, row in values.items()]

@@ -66,8 +66,8 @@ def _positive(text: str) -> int:
 
 
 def _run_all(session: _Session, parts: Sequence[tuple[str, Config]], out: Path) -> int:
-    """One run after another, and a table of those that wrote a report."""
-    code, reports = 0, {}
+    """One run after another, and a table of all."""
+    code, reports = 0, dict[str, Any]()
     for i, (name, config) in enumerate(parts):
         session.terminal.line(f"drive {i + 1} of {len(parts)}: {name}")
         folder = out / name
@@ -77,11 +77,12 @@ def _run_all(session: _Session, parts: Sequence[tuple[str, Config]], out: Path) 
             complain(str(error))
             one = error.exit_code
         code = code or one
-        if name in session.reported and (folder / "report.json").is_file():
-            reports[name] = json.loads((folder / "report.json").read_text())
+        if name in session.reported:
+            file = folder / "report.json"
+            reports[name] = json.loads(file.read_text()) if file.is_file() else None
         if session.interrupted:
             break
-    if reports:
+    if any(reports.values()):
         print(f"\n{report.table(reports)}", flush=True)
     return code
 
@@ -152,11 +153,14 @@ class _Session:
             finally:
                 stack.close()
                 if settles(node):
-                    self._write_report(context, config, node)
+                    self._write_report(context, config)
         return 0
 
-    def _write_report(self, context: Context, config: Config, node: Node) -> None:
-        """Also after an error, which stands if the report fails as well."""
+    def _write_report(self, context: Context, config: Config) -> None:
+        """Also after an error, which stands if the report fails as well; not of a run without any frame."""
+        if not context.ledger.counts():
+            context.log.info("no frame came, there is nothing to report")
+            return
         try:
             written = report.write(context, _summary(config))
         except SidecastError as error:
@@ -164,11 +168,7 @@ class _Session:
                 raise
             context.log.warning("%s", error)
             return
-        if context.error and not written.data["frames_in"]:
-            return  # the error says it all
-        lines = written.summary_lines()
-        made = [f"{entry.label}: {file}" for entry in node.stages if (file := _output(entry.stage, context.out))]
-        print("\n".join([*lines[:-1], *made, lines[-1]]), flush=True)
+        print("\n".join(written.summary_lines()), flush=True)
 
 
 def _summary(config: Config) -> dict[str, Any]:
@@ -177,17 +177,11 @@ def _summary(config: Config) -> dict[str, Any]:
     return {"file": config.path.name, "vars": config.vars, "nodes": chains}
 
 
-def _output(stage: object, out: Path) -> Path | None:
-    """The file or folder that a sink has written."""
-    path = getattr(stage, "path", None)
-    return out / path if isinstance(path, str) and (out / path).exists() else None
-
-
 def _prepare(out: Path) -> None:
     """Make the folder of the outputs, without an earlier run's report. Raises ConfigError where that is impossible."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
-            (out / "report.json").unlink(missing_ok=True)
+            report.clear(out)
     except OSError as error:
         raise ConfigError(f"--out {out} cannot be written: {error.strerror}") from error

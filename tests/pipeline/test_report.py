@@ -84,6 +84,29 @@ def test_frames_csv_has_a_line_per_frame_in(tmp_path):
     assert (lines[1]["psnr_without_side_db"], lines[3]["psnr_db"]) == ("", "")
 
 
+def test_frames_csv_is_in_the_order_of_the_frames(tmp_path):
+    context = _context(tmp_path)
+    context.ledger.merge([{"frame_id": -1, "pts_ns": 10**18 - 10**8, "status": "unreadable", "values": {}}])
+    report.write(context, {})
+    lines = (tmp_path / "frames.csv").read_text().splitlines()[1:]
+    assert [line.split(",")[0] for line in lines] == ["-1", "0", "1", "2", "3"]
+
+
+def test_summary_names_what_the_sinks_have_made(tmp_path):
+    context = _context(tmp_path, video="o/decoded.mp4", panel="o/panels/0.png", images="o/images")
+    lines = report.write(context, {}).summary_lines()
+    made = ["images: o/images", "picture: o/panels/0.png", "video: o/decoded.mp4"]
+    assert lines[-5:] == [f"plot: {tmp_path / 'plot.png'}", *made, SENTENCE]
+
+
+def test_clear_removes_a_report_and_nothing_else(tmp_path):
+    report.write(_context(tmp_path), {})
+    (tmp_path / "decoded.mp4").touch()
+    report.clear(tmp_path)
+    report.clear(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["decoded.mp4"]
+
+
 def test_summary_ends_with_the_sentence(tmp_path):
     lines = report.write(_context(tmp_path), {}).summary_lines()
     assert lines[0] == "frames: 4 in, 3 out, 1 corrupt, 0 unpaired"
@@ -170,9 +193,10 @@ def test_write_to_a_folder_that_is_none_is_one_sentence(tmp_path):
 def test_table_has_a_line_per_run_and_the_mean(tmp_path):
     first = report.write(_context(tmp_path), {}).data
     second = report.write(Context(node="one", out=tmp_path), {}).data
-    lines = report.table({"seq01": first, "a longer name": second}).splitlines()
-    assert len(lines) == 4
+    lines = report.table({"seq01": first, "a longer name": second, "failed": None}).splitlines()
+    assert len(lines) == 5
     assert lines[0].split()[:4] == ["drive", "in", "out", "bpp"]
     assert lines[1].split() == ["seq01", "4", "3", "0.3200", "20.0", "31.33", "30.00", "0.9000", "4.0"]
     assert lines[2].split() == ["a", "longer", "name", "0", "0", "-", "-", "-", "-", "-", "-"]
-    assert lines[3].split()[:4] == ["mean", "2.0", "1.5", "0.3200"]
+    assert lines[3].split() == ["failed", *["-"] * 8]
+    assert lines[4].split()[:4] == ["mean", "2.0", "1.5", "0.3200"]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import report as report_files
 from tools import cli
 
 SMALL = "size: [64, 32]"
@@ -122,6 +123,7 @@ nodes:
     out = tmp_path / "out"
     assert cli.main(["run", config(tmp_path, text), "--set", f"drive={pattern}", "--out", str(out)]) == 1
     printed = capsys.readouterr()
+    assert not (out / "drive_b" / "report.json").exists()
     assert report(out / "drive_a")["frames_out"] == report(out / "drive_c")["frames_out"] == 2
     assert printed.out.count("primary view") == 2
     assert [line.split()[0] for line in printed.out.splitlines()[-4:]] == ["drive_a", "drive_b", "drive_c", "mean"]
@@ -149,15 +151,30 @@ def test_two_nodes_run_and_the_numbers_are_the_last_lines(tmp_path):
     assert found["expected_frames"] == 4
     lines = printed.splitlines()
     assert lines[-1].startswith("primary view 64x32")
-    assert f"write_images: {out / 'images'}" in lines
+    assert f"images: {out / 'images'}" in lines
+
+
+def test_a_run_without_a_frame_leaves_one_sentence_and_no_report(tmp_path, capsys):
+    text = ONE.replace("use: synthetic", "use: kitti, drive: nowhere").replace('length: "${length}", ', "")
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in report_files.FILES:
+        (out / name).write_text("of an earlier run")
+    assert cli.main(["run", config(tmp_path, text), "--out", str(out)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert sum(line.startswith("sidecast: error:") for line in printed.err.splitlines()) == 1
+    assert list(out.iterdir()) == []
 
 
 def test_a_failure_of_one_node_is_printed_once(tmp_path):
     link = f"link=tcp://127.0.0.1:{free_port()}"
     text = TWO.replace("use: synthetic", "use: kitti, drive: nowhere").replace('length: "${length}", ', "")
     process = sidecast("run", config(tmp_path, text), "--set", link, "--out", str(tmp_path / "out"))
-    _, said = process.communicate(timeout=60)
+    printed, said = process.communicate(timeout=60)
     assert process.returncode == 1
+    assert printed == ""
+    assert not (tmp_path / "out" / "report.json").exists()
     errors = [line for line in said.splitlines() if line.startswith("sidecast: error:")]
     assert len(errors) == 1, said
     assert "nowhere" in errors[0]
