@@ -50,6 +50,7 @@ class TrainingConfig:
     learning_rate: Positive = 1e-3
     muon_rate: Positive = 5e-3
     prior_rate: Positive = 5e-3
+    transform_rate: Positive = 3e-4
     warm_up: Annotated[int, Field(ge=1)] = 300
     average: Share = 0.9995
     seed: int = 0

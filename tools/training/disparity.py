@@ -50,8 +50,9 @@ class DisparityRecipe:
         """Muon for the kernels of the networks, not for the lapped transform."""
         hidden = [p for name, p in self.model.named_parameters() if _is_hidden_matrix(name, p)]
         prior = list(self.model.prior.parameters())
-        known = {id(p) for p in hidden + prior}
-        return Parameters(hidden, prior, [p for p in self.model.parameters() if id(p) not in known])
+        transform = [self.model.analysis, self.model.synthesis]
+        known = {id(p) for p in hidden + prior + transform}
+        return Parameters(hidden, prior, transform, [p for p in self.model.parameters() if id(p) not in known])
 
     def loss(self, batch: Batch, step: int) -> Tensor:
         """R + lambda * 255^2 * D, with help for the rough picture and the alignment; the rate comes in slowly."""

@@ -36,6 +36,8 @@ class Parameters:
     """Matrices for Muon; may be empty."""
     prior: list[nn.Parameter]
     """The densities, which take a higher rate."""
+    transform: list[nn.Parameter]
+    """The lapped transform, which takes a lower rate; may be empty."""
     rest: list[nn.Parameter]
 
 
@@ -77,6 +79,9 @@ class Trainer:
             [
                 {"params": parameters.rest, "peak": config.learning_rate},
                 {"params": parameters.prior, "peak": config.prior_rate},
+                # Kernels of rare symbols get rare gradients: without the maximum that amsgrad keeps, their second
+                # moments decay in between, and the next gradient throws them off (measured: loss 0.56 -> 1.4).
+                {"params": parameters.transform, "peak": config.transform_rate, "amsgrad": True},
             ]
         )
         self.step = 0

@@ -42,7 +42,7 @@ class PublishedRecipe:
         """Adam for everything, as in the papers."""
         prior = [p for name, p in self.model.named_parameters() if "density" in name]
         known = {id(p) for p in prior}
-        return Parameters([], prior, [p for p in self.model.parameters() if id(p) not in known])
+        return Parameters([], prior, [], [p for p in self.model.parameters() if id(p) not in known])
 
     def loss(self, batch: Batch, step: int) -> Tensor:
         """The papers' loss at the configuration's first lambda."""

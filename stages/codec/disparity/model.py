@@ -33,7 +33,11 @@ class PreparedSide:
     picture: Tensor
     """(B, 3, H, W) in [0, 1]"""
     features_8: Tensor
+    """What is compared, per cell of 8 x 8 pixels"""
     features_4: Tensor
+    values_8: Tensor
+    """What is carried over, (B, 192, H / 8, W / 8): the cell's raw pixels"""
+    values_4: Tensor
     use: Tensor
     """(B,) bool: False where there is no side view."""
 
@@ -163,7 +167,14 @@ class Disparity(nn.Module):
     def prepare_side(self, side: Tensor, use: Tensor) -> PreparedSide:
         """The branch of the side view (B, 3, H, W); where `use` (B,) is False its content does not matter."""
         features_4 = self.features_4(F.avg_pool2d(side, 2))
-        return PreparedSide(side, self.features_8(features_4), features_4, use)
+        return PreparedSide(
+            picture=side,
+            features_8=self.features_8(features_4),
+            features_4=features_4,
+            values_8=_cells(side, 8, features_4.dtype),
+            values_4=_cells(side, 4, features_4.dtype),
+            use=use,
+        )
 
     def g_s(self, latent: Tensor, quality: Tensor, side: PreparedSide | None) -> Reconstruction:
         """Unscaled, quantised latent (B, C, h, w), qualities (B,) -> the picture."""
@@ -172,25 +183,24 @@ class Disparity(nn.Module):
         h = self.trunk_1(h)
         rough = self.rough(h) + F.avg_pool2d(x_linear, 2)
         features_4 = self.features_4(rough) if side else rough
-        coarse = self._search_coarse(features_4, side) if side else _no_match(h, 192)
-        h = self.fuse(torch.cat([h, F.pixel_unshuffle(x_linear, 8), coarse.values, coarse.confidence], 1))
+        coarse = self._search_rows(features_4, side) if side else _no_match(h, 192)
+        h = self.fuse(torch.cat([h, _cells(x_linear, 8, h.dtype), coarse.values, coarse.confidence], 1))
         h = self.to_4(self.trunk_2(h))
-        fine = self._search_fine(features_4, coarse, side) if side else _no_match(h, 48)
+        fine = self._search_window(features_4, coarse, side) if side else _no_match(h, 48)
         offset = 4 * F.interpolate(fine.offset, scale_factor=4, mode="bilinear", align_corners=False)
         warped = warp(side.picture, offset) * side.use[:, None, None, None] if side else torch.zeros_like(x_linear)
-        aligned = F.pixel_unshuffle(warped, 4)
-        h = torch.cat([h, F.pixel_unshuffle(x_linear, 4), fine.values, fine.confidence, aligned], 1)
-        x_hat = x_linear + self.out(self.head(h)).float()
+        cells, aligned = _cells(x_linear, 4, h.dtype), _cells(warped, 4, h.dtype)
+        x_hat = x_linear + self.out(self.head(torch.cat([h, cells, fine.values, fine.confidence, aligned], 1)))
         none = F.interpolate(fine.confidence[:, 1:].float(), scale_factor=4, mode="bilinear", align_corners=False)
         return Reconstruction(x_hat, rough.float(), torch.lerp(warped, x_linear, none), offset if side else None)
 
-    def _search_coarse(self, features_4: Tensor, side: PreparedSide) -> Match:
-        values = F.pixel_unshuffle(side.picture, 8).to(features_4.dtype)
-        return self.match_8(self.features_8(features_4), side.features_8, values, side.use)  # type: ignore[no-any-return]
+    def _search_rows(self, features_4: Tensor, side: PreparedSide) -> Match:
+        match: Match = self.match_8(self.features_8(features_4), side.features_8, side.values_8, side.use)
+        return match
 
-    def _search_fine(self, features_4: Tensor, coarse: Match, side: PreparedSide) -> Match:
-        values = F.pixel_unshuffle(side.picture, 4).to(features_4.dtype)
-        return self.match_4(features_4, side.features_4, values, coarse.offset, side.use)  # type: ignore[no-any-return]
+    def _search_window(self, features_4: Tensor, coarse: Match, side: PreparedSide) -> Match:
+        match: Match = self.match_4(features_4, side.features_4, side.values_4, coarse.offset, side.use)
+        return match
 
     def forward(self, x: Tensor, side: Tensor, quality: Tensor, use: Tensor) -> TrainingOutput:
         """Training: x and side (B, 3, H, W), quality (B,), use (B,) bool; noise for the rate, rounding for distortion.
@@ -270,6 +280,11 @@ def _overlap_add(patches: Tensor) -> Tensor:
         for j, quarter in enumerate(row.unbind(2)):
             out[:, :, i : i + h, :, j : j + w] += quarter
     return out.reshape(b, 3, STRIDE * (h + 1), STRIDE * (w + 1))
+
+
+def _cells(picture: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    """(B, 3, H, W) -> (B, 3 * size^2, H / size, W / size), channels last."""
+    return F.pixel_unshuffle(picture.to(dtype), size).contiguous(memory_format=torch.channels_last)
 
 
 def _one(quality: float, like: Tensor) -> Tensor:
