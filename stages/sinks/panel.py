@@ -52,14 +52,15 @@ def cells_of(item: Decoded) -> list[Cell]:
     return list(_cells(item))
 
 
-def draw(heading: str, detail: str, cells: Sequence[Cell]) -> Pixels:
-    """Lay the cells out below a heading; (H, W, 3) uint8."""
+def draw(heading: str, detail: str, cells: Sequence[Cell], columns: int | None = None) -> Pixels:
+    """Lay the cells out below a heading, in so many columns (default: one if they are wide, else two); (H, W, 3)
+    uint8."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     pictures = [_fitted(cell.pixels) for cell in cells]
     height, width = pictures[0].shape[:2]
-    columns = 1 if width / height >= WIDE else 2
+    columns = columns or (1 if width / height >= WIDE else 2)
     rows = math.ceil(len(cells) / columns)
     total_width = 2 * MARGIN_PX + columns * width + (columns - 1) * GAP_PX
     total_height = 2 * MARGIN_PX + HEAD_PX + rows * (TITLE_PX + height) + (rows - 1) * GAP_PX
