@@ -1,7 +1,7 @@
 """All nodes of a configuration on this machine, as processes of their own.
 
 A node that fails ends the run: the others are asked to drain, then killed. What the nodes have to say at their end
-comes through files in a private folder, so that a failure which one node reports to the other is printed once. A node
+comes through files in a private folder, so that the first failure is printed once, whoever else suffers from it. A node
 watches its standard input, a pipe whose other end dies with the launcher.
 """
 
@@ -104,8 +104,8 @@ class Launcher:
                     order = self._wait()
             finally:
                 self._end_all()
-            sentences = [sentence for name in order for sentence in self._sentences(Path(folder), name)]
-        for sentence in _without_echoes(sentences):
+            said = [self._sentences(Path(folder), name) for name in order]
+        for sentence in _first_cause(said):
             complain(sentence)
         return next((code for name in order if (code := self._exit_code(name))), 0)
 
@@ -202,7 +202,12 @@ def _signal(number: int) -> str:
     return f"{name}, is there too little memory?" if number == signal.SIGKILL else name
 
 
-def _without_echoes(sentences: Sequence[str]) -> list[str]:
-    """The sentences, less those that only repeat another one, with or without words around it."""
-    unique = list(dict.fromkeys(sentences))
-    return [one for one in unique if not any(other != one and other in one for other in unique)]
+def _first_cause(said: Sequence[Sequence[str]]) -> list[str]:
+    """The sentences of the node that failed first, those of each node given in the order of their ends.
+
+    A node that only repeats another one, with words around it, has not failed first even if it ended first. What other
+    nodes have to say besides is the same mistake seen from there, or follows from the first.
+    """
+    every = {sentence for sentences in said for sentence in sentences}
+    causes = ([one for one in sentences if not any(o != one and o in one for o in every)] for sentences in said)
+    return next((list(dict.fromkeys(cause)) for cause in causes if cause), [])

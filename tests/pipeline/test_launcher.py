@@ -16,7 +16,7 @@ import pytest
 from chains import Numbers, Step, node
 
 from pipeline.config.model import Node
-from pipeline.launcher import Launcher, _without_echoes, divide, usable_cores
+from pipeline.launcher import Launcher, _first_cause, divide, usable_cores
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -89,9 +89,18 @@ def test_a_node_without_a_word_is_named(capfd):
     assert capfd.readouterr().err == "sidecast: error: node 'encoder' ended with exit code 4 and no explanation\n"
 
 
-def test_echoes_are_left_out():
-    said = ["a is missing", "the other node reported: a is missing", "a is missing", "b"]
-    assert _without_echoes(said) == ["a is missing", "b"]
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ([["the decoder node reported: a is missing"], ["a is missing"]], ["a is missing"]),
+        ([["a is missing"], ["a is missing"]], ["a is missing"]),
+        ([["encode: no weights"], ["decode: no weights"]], ["encode: no weights"]),
+        ([[], ["line 1 is wrong", "line 2 is wrong"], ["stopped while the decoder did not answer"]], None),
+        ([[], []], []),
+    ],
+)
+def test_the_first_cause_is_shown_and_no_echo(said, shown):
+    assert _first_cause(said) == (said[1] if shown is None else shown)
 
 
 DRIVER = """
