@@ -25,6 +25,7 @@ COMMANDS = {
     "synthesize": ("tools.synthesize", "write the rendered drive as files, in the layout of a KITTI recording"),
     "bench": ("tools.bench", "measure how long each part of a codec takes on this machine"),
     "train": ("tools.train", "train a codec"),
+    "evaluate": ("tools.evaluate", "compare codecs and classical rivals: rate-distortion, BD-rate, sample panels"),
     "import-reference": ("tools.import_reference", "bring in a checkpoint of the reference implementation"),
 }
 """Name: (module with `add_arguments(parser)` and `main(args) -> int`, what it does)."""
