@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tools.evaluation.preprocess import PREPROCESSES
-from tools.evaluation.samples import SIDE_KINDS, Selection, Side, read_data_set
+from tools.evaluation.samples import SIDE_KINDS, Selection, Side, read_data_sets
 
 __all__ = ["add_arguments", "main"]
 
@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
     terminal = set_up(verbose=args.verbose)
     rivals = rivals_of(args.rivals)
     selection = _selection(args)
-    data = [read_data_set(folder, selection) for folder in args.data]
+    data = read_data_sets(args.data, selection)
     models = load_models(args.models, args.qualities or (), args.device)
     session = Session(
         data, selection, Bench(models, rivals), args.out, terminal, args.anchor, args.panels, not args.linear_rate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from pipeline.types import Pixels
@@ -62,7 +63,7 @@ class Bench:
         for side, view in loaded.sides.items():
             if view is None and codec.needs_side:
                 continue
-            decoded, decode_ms = _timed(lambda view=view: _decoded(point, payload, view))  # type: ignore[misc]
+            decoded, decode_ms = _timed(partial(_decoded, point, payload, view))
             name = point.curve + side.suffix
             yield _measured(name, point.quality, sample, pixels, decoded, len(payload), (encode_ms, decode_ms))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,16 @@ from stages.picture import resize
 from tools.evaluation.preprocess import Preprocess, prepared
 from tools.evaluation.scenes import Scene, listed_scene, scenes_of
 
-__all__ = ["SIDE_KINDS", "DataSet", "Loaded", "Sample", "Selection", "Side", "SideKind", "read_data_set"]
+__all__ = [
+    "SIDE_KINDS",
+    "DataSet",
+    "Loaded",
+    "Sample",
+    "Selection",
+    "Side",
+    "SideKind",
+    "read_data_sets",
+]
 
 SideKind = Literal["paired", "none", "wrong"]
 SIDE_KINDS: tuple[SideKind, ...] = get_args(SideKind)
@@ -81,7 +91,7 @@ class Sample:
     def image(self) -> str:
         """The picture's name within its data set."""
         name = self.scene.names[self.frame]
-        return name if self.scene.name == self.data else f"{self.scene.name}/{name}"
+        return name if self.scene.name == self.data.rsplit("/", 1)[-1] else f"{self.scene.name}/{name}"
 
     def load(self, selection: Selection) -> Loaded:
         """Read and prepare. SourceError where a picture can't be read or the views of the pair differ in size."""
@@ -120,13 +130,23 @@ class DataSet:
     """Pictures that are not compared because they lack a side view as old as the oldest one wanted."""
 
 
-def read_data_set(folder: Path, selection: Selection) -> DataSet:
+def read_data_sets(folders: Sequence[Path], selection: Selection) -> list[DataSet]:
+    """A data set for each folder, called like it, or with its parent's name where two are called alike."""
+    names = Counter(folder.absolute().name for folder in dict.fromkeys(folders))
+
+    def name_of(folder: Path) -> str:
+        path = folder.absolute()
+        return path.name if names[path.name] == 1 else f"{path.parent.name}/{path.name}"
+
+    return [_read_data_set(folder, selection, name_of(folder)) for folder in dict.fromkeys(folders)]
+
+
+def _read_data_set(folder: Path, selection: Selection, name: str) -> DataSet:
     """The samples of a folder, in order of scene and frame. SourceError, in one sentence, where there are none.
 
     Where side views are to be older, only pictures that have all of them are taken, so that all ages are compared on
     the same pictures.
     """
-    name = folder.absolute().name
     if selection.pairs is not None:
         scenes = [listed_scene(folder, selection.pairs)]
     else:
@@ -135,8 +155,8 @@ def read_data_set(folder: Path, selection: Selection) -> DataSet:
     samples = [sample for sample in everything if _has(sample, selection)]
     if not samples:
         raise SourceError(
-            f"{folder}: no picture has a side view {selection.oldest} frames older "
-            "(only drives know which picture is older)"
+            f"{folder}: no picture has a side view that is {selection.oldest} frames older, "
+            "expected drives that are longer (of other pictures nobody knows the order)"
         )
     left_out = len(everything) - len(samples)
     if any(side.kind == "wrong" for side in selection.sides):

@@ -6,6 +6,7 @@ decoder nothing.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -22,6 +23,9 @@ from stages.sources.recorded import Shot
 __all__ = ["Scene", "listed_scene", "scenes_of"]
 
 DRIVE_FOLDERS = ("image_02", "image_2", "image_00", "image_0")
+QUIET = logging.getLogger("sidecast.evaluate")
+"""What a source says about times is of no interest here."""
+QUIET.setLevel(logging.ERROR)
 RIGHT_FOLDERS = frozenset(("image_03", "image_3", "image_01", "image_1", "right", "rightImg8bit"))
 CITYSCAPES = ("leftImg8bit", "rightImg8bit")
 DEEPEST = 3
@@ -134,7 +138,7 @@ def _read(name: str, place: Path, view: View) -> list[Scene]:
 
 def _drive(name: str, folder: Path, view: View) -> Scene:
     source = Kitti(drive=str(folder), view=view, pace="fast")
-    source.open(Context(node="evaluate", out=Path()))
+    source.open(Context(node="evaluate", out=Path(), log=QUIET))
     primary, side = ({shot.frame_id: shot for shot in source.open_track(v).shots()} for v in (view, other_view(view)))
     source.close()
     names = {frame: f"{frame:010d}" for frame in primary}

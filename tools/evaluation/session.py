@@ -61,7 +61,8 @@ class Session:
         if worth:
             _write(self.out / "side.csv", Worth, worth)
         self._plot(curves)
-        return [*_lines(curves, deltas, anchor), *_worth_lines(worth), *self._made()]
+        made = ["rd.csv", "rd.png", "rd.svg", "bd_rate.csv", *(["side.csv"] if worth else []), "panels/"]
+        return [*_lines(curves, deltas, anchor), *_worth_lines(worth), "", f"written to {self.out}: {', '.join(made)}"]
 
     def _models(self) -> list[str]:
         return [point.curve for point in self.bench.models]
@@ -133,9 +134,6 @@ class Session:
         figure = draw(curves, self._models(), title, log_rate=self.log_rate)
         for form in ("png", "svg"):
             (self.out / f"rd.{form}").write_bytes(render(figure, form))
-
-    def _made(self) -> list[str]:
-        return ["", f"written: {self.out}/ rd.csv, rd.png, rd.svg, bd_rate.csv, panels/"]
 
 
 def _spread(count: int, most: int) -> set[int]:
