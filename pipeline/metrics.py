@@ -52,5 +52,6 @@ class Metrics:
             "sidecast_clock_offset_seconds", "The decoder's wall clock minus the encoder's", registry=r
         )
         self.psnr_db = Gauge("sidecast_psnr_db", "PSNR of the last measured frame, dB", registry=r)
-        self.ms_ssim = Gauge("sidecast_ms_ssim", "MS-SSIM of the last measured frame, 0 to 1", registry=r)
+        # Prometheus takes `_ms` for milliseconds, hence no second underscore.
+        self.ms_ssim = Gauge("sidecast_msssim", "MS-SSIM of the last measured frame, 0 to 1", registry=r)
         self.build_info = Gauge("sidecast_build_info", "1, with version and model", ["version", "model"], registry=r)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,17 @@ def skip_or_fail(reason: str) -> None:
     if os.environ.get("SIDECAST_REQUIRE_ALL") == "1":
         pytest.fail(f"SIDECAST_REQUIRE_ALL is set, but {reason}")
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def need() -> Callable[[str, str], None]:
+    """`need(PROGRAM, PACKAGE)` skips, or fails, where the program of that Debian package is not installed."""
+
+    def check(program: str, package: str) -> None:
+        if not shutil.which(program):
+            skip_or_fail(f"{program} is not installed (Debian package {package})")
+
+    return check
 
 
 @pytest.fixture(scope="session")
