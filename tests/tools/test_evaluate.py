@@ -78,7 +78,7 @@ def test_everything_comes_from_one_command(drive: Path, ndic: Path, tmp_path: Pa
     assert "side view 1 frame older" in said.out
     assert "3/3 pictures" in said.err
     assert "ndic (side none) is left out: the model needs a side view" in said.err
-    assert "1 pictures are left out" in said.err
+    assert "3 of 4 pictures are taken" in said.err
 
 
 def test_parameters_of_a_stream_are_counted_once(drive: Path, tmp_path: Path) -> None:

@@ -98,8 +98,8 @@ class Session:
             if data.left_out:
                 taken = len(data.samples)
                 notes.append(
-                    f"{data.name}: {data.left_out} pictures are left out, because they have no side view "
-                    f"{self.selection.oldest} frames older; all side views are compared on the same {taken}"
+                    f"{data.name}: {taken} of {taken + data.left_out} pictures are taken, those that have a side view "
+                    f"{self.selection.oldest} frames older, so that all side views are compared on the same ones"
                 )
         return notes
 
