@@ -28,7 +28,8 @@ class Meter:
         self._ledger, self._metrics, self._clock = context.ledger, context.metrics, context.clock
         self._relay = relay
         self._lock = threading.Lock()
-        self._inside: set[int] = set()
+        self._inside: dict[int, int] = {}
+        """When each frame that is on its way came in, by the monotonic clock, ns."""
         self.frames_out = 0
         """Primary frames that are through."""
         self.payload_bytes = 0
@@ -49,7 +50,7 @@ class Meter:
         with self._lock:
             if frame_id in self._inside:
                 return
-            self._inside.add(frame_id)
+            self._inside[frame_id] = self._clock.monotonic_ns()
         self._metrics.frames_in.inc()
 
     def worked(self, label: str, item: Item, spent_ns: int) -> None:
@@ -65,13 +66,14 @@ class Meter:
         frame_id, now_ns = frame_id_of(item), self._clock.monotonic_ns()
         latency = latency_ns(item, self._clock.wall_ns())
         self._metrics.latency_seconds.observe(max(0.0, latency / S))
-        self._ledger.note(frame_id, latency_ms=latency / MS, settled_s=now_ns / S)
         stamped = _stamped(item)
         with self._lock:
             self.frames_out += 1
             self.payload_bytes += len(stamped.payload) if isinstance(stamped, Packet) else 0
             self.first_out_ns = now_ns if self.first_out_ns is None else self.first_out_ns
             self.pts_ns = (self.pts_ns[0] if self.pts_ns else stamped.pts_ns, stamped.pts_ns)
+            entered_ns = self._inside.get(frame_id, now_ns)
+        self._ledger.note(frame_id, latency_ms=latency / MS, entered_s=entered_ns / S, settled_s=now_ns / S)
         self._ledger.frame_out(frame_id)
 
     def dropped_latest(self, item: Item) -> None:
@@ -81,9 +83,8 @@ class Meter:
 
     def _settled(self, frame_id: int, status: str) -> None:
         with self._lock:
-            inside = frame_id in self._inside
-            self._inside.discard(frame_id)
-        if not inside:
+            entered_ns = self._inside.pop(frame_id, None)
+        if entered_ns is None:
             if self._relay != (status == "corrupt") or status not in NEVER_ENTERED:
                 return
             self._metrics.frames_in.inc()

@@ -234,10 +234,14 @@ def _raw_mbps(rows: Sequence[Row], facts: Mapping[str, Any]) -> float | None:
 
 
 def _fps(rows: Sequence[Row]) -> float | None:
-    """Frames per second between the first frame that came out and the last one."""
-    settled = _values([row for row in rows if row.status == OUT], "settled_s")
-    span = max(settled) - min(settled) if len(settled) > 1 else 0.0
-    return (len(settled) - 1) / span if span > 0 else None
+    """Frames out per second, from when the first one entered the last node until the last one left it.
+
+    Not between the first that left and the last: where few frames wait behind a slow first one, that is a burst.
+    """
+    out = [row for row in rows if row.status == OUT]
+    entered, settled = _values(out, "entered_s"), _values(out, "settled_s")
+    span = max(settled) - min(entered) if entered and settled else 0.0
+    return len(settled) / span if span > 0 else None
 
 
 def _stages(rows: Iterable[Row]) -> list[str]:

@@ -40,9 +40,8 @@ def _context(tmp_path: Path, frames: int = 4, **facts: Any) -> Context:
         if i == frames - 1:
             ledger.drop(i, "corrupt")
             continue
-        ledger.note(
-            i, decode_ms=10.0 + i, psnr_db=31.0 + (i % 2), ms_ssim=0.9, latency_ms=50.0 + i, settled_s=7 + i / 4
-        )
+        ledger.note(i, decode_ms=10.0 + i, psnr_db=31.0 + (i % 2), ms_ssim=0.9, latency_ms=50.0 + i)
+        ledger.note(i, entered_s=6.75, settled_s=7 + i / 4)
         ledger.note(i, side_offset_ms=float(i), **({} if i % 2 else {"psnr_without_side_db": 30.0}))
         ledger.frame_out(i)
     return context

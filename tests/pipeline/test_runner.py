@@ -31,7 +31,7 @@ def test_all_frames_come_through_and_are_accounted_for(tmp_path):
     for stage in ("s0", "s1", "s2"):
         assert sample(ctx, "sidecast_stage_duration_seconds_count", stage=stage) == 30
     values = ctx.ledger.rows()[7].values
-    assert set(values) == {"s0_ms", "s1_ms", "s2_ms", "latency_ms", "settled_s"}
+    assert set(values) == {"s0_ms", "s1_ms", "s2_ms", "latency_ms", "entered_s", "settled_s"}
     assert ctx.facts["expected_frames"] == 30
     assert ctx.facts["clock"] == "recorded"
 
