@@ -46,9 +46,11 @@ class _Peer:
     stream_id: int
     window: int
     heard_ns: int
+    introduced_ns: int
+    """`sent_ns` of its last HELLO."""
     welcomed: bool = True
     spoken: bool = False
-    """It has said more than HELLO; those of a connection that it gave up while this node started are read late."""
+    """It has said more than HELLO."""
     stopping: bool = False
 
 
@@ -160,7 +162,7 @@ class ReceivingEnd:
 
     def _dispatch(self, identity: bytes, message: Message) -> None:
         if isinstance(message, Envelope) and isinstance(message.body, Hello):
-            self._introduced(identity, message.stream_id, message.body)
+            self._introduced(identity, message, message.body)
             return
         peer = self._peer
         if peer is None or message.stream_id != peer.stream_id:
@@ -187,7 +189,10 @@ class ReceivingEnd:
             case other:
                 raise WireError(f"an encoder sends no {type(other).__name__} message")
 
-    def _introduced(self, identity: bytes, stream_id: int, hello: Hello) -> None:
+    def _introduced(self, identity: bytes, envelope: Envelope, hello: Hello) -> None:
+        stream_id = envelope.stream_id
+        if self._given_up(identity, envelope):
+            return
         if self._peer and self._peer.stream_id != stream_id and not self._replaces(identity, stream_id):
             return
         sentence = self._objection(hello)
@@ -200,7 +205,7 @@ class ReceivingEnd:
             self._context.log.info("an encoder has connected")
         elif self._peer and self._peer.identity != identity and self._peer.spoken:
             self._context.log.info("the encoder is back")
-        self._peer = _Peer(identity, stream_id, hello.window, self._clock.monotonic_ns())
+        self._peer = _Peer(identity, stream_id, hello.window, self._clock.monotonic_ns(), envelope.sent_ns)
         self._rivals.clear()
         self.inbox.begin(stream_id)
         if new:
@@ -215,6 +220,16 @@ class ReceivingEnd:
         self._answer(identity, welcome)
         if self._confirming:
             self.confirm()
+
+    def _given_up(self, identity: bytes, hello: Envelope) -> bool:
+        """Whether this is an old HELLO of a connection that the encoder has left for the one that is served now.
+
+        While a decoder starts, an encoder dials again every few seconds, and all that it has said is read together.
+        """
+        peer, now = self._peer, self._clock.monotonic_ns()
+        if peer is None or peer.identity == identity or peer.stream_id != hello.stream_id:
+            return False
+        return hello.sent_ns < peer.introduced_ns and now - peer.heard_ns <= SILENCE_NS
 
     def _replaces(self, identity: bytes, stream_id: int) -> bool:
         """Whether another encoder may take the place: yes if the first is silent, no if it has spoken since."""

@@ -236,6 +236,24 @@ def test_traffic_on_a_connection_without_hello_is_asked_to_introduce_itself():
     assert [i for i, _ in net.written] == list(range(20))
 
 
+def test_hellos_of_a_connection_that_was_given_up_do_not_bring_it_back(caplog):
+    net = Net()
+
+    def hello(identity, after_ms):
+        sent_ns = net.clock.wall_ns() + after_ms * MS
+        net.receiver.handle(identity, serialize(wire.Envelope(wire.Hello(wire.FORMAT), net.sender.stream_id, sent_ns)))
+        return [peer for peer, _ in net.receiver.outgoing()]
+
+    with caplog.at_level("INFO", logger="sidecast"):
+        assert hello(b"old", 0) == [b"old"]
+        assert hello(b"new", 3000) == [b"new"]
+        assert hello(b"old", 500) == []
+        assert hello(b"new", 3500) == [b"new"]
+        assert "is back" not in caplog.text
+        net.clock.now_ns += 3001 * MS  # by a clock that was set back the next one seems old, but nobody else is there
+        assert hello(b"newest", -9000) == [b"newest"]
+
+
 def test_encoder_that_dies_and_repeats_its_recording_is_heard_where_it_left_off():
     net = Net()
     for i in range(5):
