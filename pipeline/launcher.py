@@ -105,9 +105,13 @@ class Launcher:
             finally:
                 self._end_all()
             said = [self._sentences(Path(folder), name) for name in order]
-        for sentence in _first_cause(said):
+        causes = _first_cause(said)
+        for sentence in causes:
             complain(sentence)
-        return next((code for name in order if (code := self._exit_code(name))), 0)
+        code = next((code for name in order if (code := self._exit_code(name))), 0)
+        if code and self.interrupted and not causes:
+            raise KeyboardInterrupt("a node was stopped before it could drain")
+        return code
 
     def _start(self, folder: str) -> None:
         threads = divide(self._cores, list(self._nodes.values()))

@@ -172,6 +172,13 @@ def test_the_first_signal_asks_the_node_with_the_source(tmp_path, started, numbe
     assert gone(pids)
 
 
+def test_a_signal_before_the_nodes_can_drain_ends_the_run_as_stopped_by_the_user(started):
+    process, pids = started("asked and os.kill(os.getpid(), signal.SIGKILL)", "asked")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    assert gone(pids)
+
+
 def test_the_second_signal_ends_all(started):
     process, pids = started("False", "False")
     process.send_signal(signal.SIGINT)
