@@ -15,8 +15,9 @@ from pipeline.errors import SidecastError
 __all__ = ["add_arguments", "entry", "main"]
 
 SUMMARY = "import a checkpoint of the NDIC or NDIC-CAM reference code"
-MODELS = ("bls17", "ndic_bls17")
+MODELS = ("bls17", "bmshj18", "ndic_bls17", "ndic_bmshj18", "cross_attention")
 DECODERS = ("auto", "fixed", "published")
+FITS = ("tiles", "resize")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,14 +32,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="published: the second deconvolution stands in the third's place, as in the weights that NDIC's authors "
         "publish; fixed: it doesn't; auto (default): told by whether training ever touched the third",
     )
+    parser.add_argument(
+        "--size",
+        type=_size,
+        metavar="WxH",
+        help="cross_attention: the size of the pictures that it was made for (default: told by the checkpoint, if they "
+        "are twice as wide as high)",
+    )
+    parser.add_argument(
+        "--fit",
+        choices=FITS,
+        default="tiles",
+        help="cross_attention, which has one size: cut other pictures into tiles of it (default), or resize them to it",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Import the checkpoint; 0, or a SidecastError of one sentence."""
-    from tools.reference_checkpoint import convert  # imports torch, after the command line has been parsed
+    from tools.reference_checkpoint import Wanted, convert  # imports torch, after the command line has been parsed
 
-    print(convert(args.checkpoint, args.model, args.out, args.decoder))
+    print(convert(args.checkpoint, args.model, args.out, Wanted(args.decoder, args.size, args.fit)))
     return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size, expected WIDTHxHEIGHT such as 256x128")
+    return int(width), int(height)
 
 
 def entry(argv: Sequence[str] | None = None) -> int:

@@ -6,6 +6,7 @@ layout: one `Part` for each transform or density.
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,8 +18,12 @@ from torch import Tensor, nn
 
 from pipeline.errors import SidecastError
 from stages.codec import weights_file
+from stages.codec.attention import GRID, INNER
 from stages.codec.bls17 import Bls17Training
+from stages.codec.bmshj18 import Bmshj18Training
+from stages.codec.cross_attention import CrossAttentionTraining
 from stages.codec.ndic_bls17 import NdicBls17Training
+from stages.codec.ndic_bmshj18 import NdicBmshj18Training
 
 __all__ = ["LAYOUTS", "convert", "read_training_model"]
 
@@ -36,14 +41,19 @@ class Entry:
     transposed: bool = False
     layer: int | None = None
     """Which of the three layers' tensors it is that the published one stacks."""
+    rows: slice | None = None
+    """Which rows of the published tensor it is; of q, k and v there is one for all three."""
 
     def published_shape(self, shape: torch.Size) -> tuple[int, ...]:
         """The shape of the published tensor, where ours has `shape`."""
+        if self.rows is not None:
+            return (3 * INNER, *shape[1:])
         return (STACKED, *shape) if self.layer is not None else tuple(shape)
 
     def take(self, published: Tensor) -> Tensor:
         """Our tensor."""
         tensor = published if self.layer is None else published[self.layer]
+        tensor = tensor if self.rows is None else tensor[self.rows]
         return tensor.t() if self.transposed else tensor
 
 
@@ -93,6 +103,33 @@ def _density(part: Part) -> Iterator[Entry]:
         yield Entry(f"{part.ours}.factor.{i}", f"{published}.factors", layer=i)
 
 
+def _hyper_analysis(part: Part) -> Iterator[Entry]:
+    for i in range(3):
+        yield from _named(
+            f"{part.ours}.conv.{i}", f"ha{part.suffix}.conv_h{i + 1}", "weight", *(["bias"] if i < 2 else [])
+        )
+
+
+def _hyper_synthesis(part: Part) -> Iterator[Entry]:
+    for i in range(3):
+        yield from _named(f"{part.ours}.deconv.{i}", f"hs{part.suffix}.conv_h{i + 4}", "weight", "bias")
+
+
+def _attention(part: Part) -> Iterator[Entry]:
+    theirs = f"ca{part.suffix}"
+    for ours, published in (
+        ("embed_x", "to_patch_embedding_x.1"),
+        ("embed_y", "to_patch_embedding_y.1"),
+        ("norm", "norm"),
+        ("merge", "attn.to_out.0"),
+        ("unembed", "unpack_embedding_y.0"),
+    ):
+        yield from _named(f"{part.ours}.{ours}", f"{theirs}.{published}", "weight", "bias")
+    # One matrix each for q, k and v; x gives the q, y the k and v.
+    yield Entry(f"{part.ours}.query.weight", f"{theirs}.attn.to_qkv_x.weight", rows=slice(INNER))
+    yield Entry(f"{part.ours}.key_value.weight", f"{theirs}.attn.to_qkv_y.weight", rows=slice(INNER, None))
+
+
 def _named(ours: str, theirs: str, *leaves: str) -> Iterator[Entry]:
     return (Entry(f"{ours}.{leaf}", f"{theirs}.{leaf}") for leaf in leaves)
 
@@ -102,6 +139,16 @@ def _bls17(repeat_second: bool) -> list[Part]:
         Part(_analysis, "codec.g_a", layers=3),
         Part(_synthesis, "codec.g_s", layers=3, first_gdn=2),
         Part(_density, "density"),
+    ]
+
+
+def _bmshj18(repeat_second: bool) -> list[Part]:
+    return [
+        Part(_analysis, "codec.g_a"),
+        Part(_hyper_analysis, "codec.h_a"),
+        Part(_hyper_synthesis, "prior.h_s"),
+        Part(_density, "prior.density"),
+        Part(_synthesis, "codec.g_s"),
     ]
 
 
@@ -118,51 +165,108 @@ def _ndic_bls17(repeat_second: bool) -> list[Part]:
     ]
 
 
+def _ndic_bmshj18(repeat_second: bool) -> list[Part]:
+    return [
+        Part(_analysis, "codec.g_a"),
+        Part(_analysis, "codec.common", "_w"),
+        Part(_analysis, "side_g_a", "_cor"),
+        Part(_hyper_analysis, "codec.h_a", "_primary_image"),
+        Part(_hyper_analysis, "side_h_a", "_cor_image"),
+        Part(_hyper_synthesis, "prior.h_s", "_primary_image"),
+        Part(_hyper_synthesis, "side_prior.h_s", "_cor_image"),
+        Part(_synthesis, "codec.g_s", repeats_second=repeat_second),
+        Part(_synthesis, "side_g_s", "_cor", repeats_second=repeat_second),
+        Part(_density, "prior.density", "_sigma_x"),
+        Part(_density, "side_prior.density", "_sigma_y"),
+        Part(_density, "common_density", "_common_info"),
+    ]
+
+
+def _cross_attention(repeat_second: bool) -> list[Part]:
+    return [
+        Part(_analysis, "codec.g_a"),
+        Part(_analysis, "codec.common", "_w"),
+        Part(_analysis, "codec.side_g_a", "_cor"),
+        Part(_synthesis, "codec.g_s"),
+        Part(_synthesis, "codec.side_g_s", "_cor"),
+        *(Part(_attention, f"codec.attend.{i}", str(i + 1)) for i in range(3)),
+        Part(_density, "density", "_hx"),
+        Part(_density, "side_density", "_hy"),
+        Part(_density, "common_density"),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What isn't in a checkpoint and has to be said, or guessed."""
+
+    decoder: str = "auto"
+    """auto, fixed or published"""
+    size: tuple[int, int] | None = None
+    """Width and height of the pictures that the network was made for, where it has one size."""
+    fit: str = "tiles"
+    """What such a network does with other pictures: tiles or resize."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """How a published model maps to one of ours."""
 
-    build: Callable[[int, bool], nn.Module]
+    build: Callable[..., nn.Module]
     parts: Callable[[bool], list[Part]]
-    has_quirk: bool
-    """Whether files exist that were trained with the second deconvolution in the third's place."""
     paper: str
+    has_quirk: bool = False
+    """Whether files exist that were trained with the second deconvolution in the third's place."""
+    has_size: bool = False
 
 
 LAYOUTS = {
-    "bls17": Layout(lambda channels, _: Bls17Training(channels), _bls17, False, "arXiv:1611.01704"),
-    "ndic_bls17": Layout(NdicBls17Training, _ndic_bls17, True, "arXiv:2106.11723"),
+    "bls17": Layout(Bls17Training, _bls17, "arXiv:1611.01704"),
+    "bmshj18": Layout(Bmshj18Training, _bmshj18, "arXiv:1802.01436"),
+    "ndic_bls17": Layout(NdicBls17Training, _ndic_bls17, "arXiv:2106.11723", has_quirk=True),
+    "ndic_bmshj18": Layout(NdicBmshj18Training, _ndic_bmshj18, "arXiv:2106.11723", has_quirk=True),
+    "cross_attention": Layout(CrossAttentionTraining, _cross_attention, "arXiv:2207.08489", has_size=True),
 }
 
 
-def convert(checkpoint: Path, model: str, out: Path, decoder: str = "auto") -> str:
+def convert(checkpoint: Path, model: str, out: Path, wanted: Wanted = Wanted()) -> str:
     """Write the checkpoint's weights to `out` and return one line about them; SidecastError if that is impossible."""
-    training, repeats_second = read_training_model(checkpoint, model, decoder)
-    codec, tables = training.codec, training.tables()
-    how = "published" if repeats_second else "fixed"
+    training = read_training_model(checkpoint, model, wanted)
+    try:
+        codec, tables = training.exported()
+    except ValueError as error:
+        raise SidecastError(f"{checkpoint} can't be coded with integers: {error}") from error
+    config = dict(codec.config)
     description = {
         "origin": f"imported from {checkpoint.name}, a checkpoint of the NDIC-CAM reference code",
         "paper": LAYOUTS[model].paper,
-        "decoder": how,
+        "decoder": "published" if config.get("repeat_second") else "fixed",
         "rate_point": "as trained by the checkpoint's authors",
     }
     try:
         identity = weights_file.save(out, codec, tables, description)
     except OSError as error:
         raise SidecastError(f"{out} can't be written: {error.strerror}") from error
-    about = f"{model}, {codec.latent_channels} channels" + (f", decoder {how}" if LAYOUTS[model].has_quirk else "")
-    return f"{out}: {about}, {len(tables.frequencies)} table entries, model id {identity.hex()}"
+    about = [model, f"{codec.latent_channels} channels"]
+    about += [f"decoder {description['decoder']}"] if LAYOUTS[model].has_quirk else []
+    about += [f"{config['fit']} of {config['width']} x {config['height']}"] if LAYOUTS[model].has_size else []
+    return f"{out}: {', '.join(about)}, {len(tables.frequencies)} table entries, model id {identity.hex()}"
 
 
-def read_training_model(checkpoint: Path, model: str, decoder: str = "auto") -> tuple[Any, bool]:
-    """The training model of ours with the checkpoint's weights, and whether its decoder repeats the second layer."""
+def read_training_model(checkpoint: Path, model: str, wanted: Wanted = Wanted()) -> Any:
+    """The training model of ours with the checkpoint's weights."""
     layout = LAYOUTS[model]
     state, optimizer = _read(checkpoint)
-    repeats_second = layout.has_quirk and _repeats_second(checkpoint, state, optimizer, decoder)
+    repeats_second = layout.has_quirk and _repeats_second(checkpoint, state, optimizer, wanted.decoder)
     _check_names(checkpoint, model, state)
-    channels = int(state["conv1.bias"].shape[0]) if state["conv1.bias"].ndim else 0
+    settings: dict[str, Any] = {"channels": int(state["conv1.bias"].shape[0]) if state["conv1.bias"].ndim else 0}
+    if layout.has_quirk:
+        settings["repeat_second"] = repeats_second
+    if layout.has_size:
+        width, height = wanted.size or _size(checkpoint, state)
+        settings |= {"height": height, "width": width, "fit": wanted.fit}
     try:
-        training = layout.build(channels, repeats_second)
+        training = layout.build(**settings)
     except ValueError as error:
         raise SidecastError(f"{checkpoint} can't be a {model}: {error}") from error
     expected = training.state_dict()
@@ -171,8 +275,25 @@ def read_training_model(checkpoint: Path, model: str, decoder: str = "auto") -> 
         for p in layout.parts(repeats_second)
         for e in p.entries()
     }
-    training.load_state_dict(ours)
-    return training.eval(), repeats_second
+    # What has no published counterpart, such as an integer h_s, is made on export.
+    training.load_state_dict({**expected, **ours})
+    return training.eval()
+
+
+def _size(checkpoint: Path, state: State) -> tuple[int, int]:
+    """Width and height that a network of one size was made for, if they are as 2 to 1, as in the papers.
+
+    The checkpoint tells their product only, in the length of the patches at an eighth.
+    """
+    embedding = state["ca1.to_patch_embedding_x.1.weight"]
+    length = int(embedding.shape[1]) if embedding.ndim == 2 else 0
+    rows = math.isqrt(length // 2)
+    if 2 * rows * rows != length or not length:
+        raise SidecastError(
+            f"{checkpoint} was made for pictures of {length * (8 * GRID) ** 2} pixels which aren't twice as wide as "
+            "high: give --size WxH"
+        )
+    return 2 * rows * 8 * GRID, rows * 8 * GRID
 
 
 def _read(checkpoint: Path) -> tuple[State, Mapping[str, Any]]:

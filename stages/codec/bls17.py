@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from stages.codec.density import FactorizedDensity
-from stages.codec.entropy import CodingTables
-from stages.codec.factorized import FactorizedModel, TrainingOutput, with_uniform_noise
+from stages.codec.factorized import FactorizedModel
+from stages.codec.training import FactorizedTraining, TrainingOutput, with_uniform_noise
 from stages.codec.transforms import NINE_FIRST, Analysis, Synthesis, float32_convolutions
 
 __all__ = ["Bls17", "Bls17Training"]
@@ -38,19 +38,15 @@ class Bls17(FactorizedModel):
         return x_hat
 
 
-class Bls17Training(nn.Module):
+class Bls17Training(FactorizedTraining):
     """The codec with the density that training needs, and the coding tables come from."""
 
     def __init__(self, channels: int = 192) -> None:
         super().__init__()
-        self.codec = Bls17(channels)
+        self.codec: Bls17 = Bls17(channels)
         self.density = FactorizedDensity(channels)
 
     def forward(self, x: Tensor, side: Tensor | None = None) -> TrainingOutput:
         """x (B, 3, H, W), H and W multiples of 16; the side view is ignored."""
         latent = with_uniform_noise(self.codec.g_a(x))
         return TrainingOutput(self.codec.g_s(latent), None, {"x": self.density(latent)})
-
-    def tables(self) -> CodingTables:
-        """The coding tables of what is transmitted."""
-        return self.density.tables()

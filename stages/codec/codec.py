@@ -1,8 +1,8 @@
 """A codec: a network, its coding tables, and the container, joined.
 
-x ─► pad ─► analyse ─► symbols ─► range coder ─► payload ─► range coder ─► symbols ─► synthesise ─► crop ─► x_hat
+x ─► fit ─► analyse ─► symbols ─► range coder ─► payload ─► range coder ─► symbols ─► synthesise ─► unfit ─► x_hat
                                                                                           ▲
-                                                                    side ─► pad ─► prepare┘
+                                                                    side ─► fit ─► prepare┘
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.codec import container, weights_file
-from stages.codec.entropy import CodingTables, decode_symbols, encode_symbols
+from stages.codec import coding, container, weights_file
+from stages.codec.entropy import CodingTables, SymbolReader, encode_groups
 from stages.codec.errors import BitstreamError, CodecError
-from stages.codec.model import Model
+from stages.codec.fit import fit_of
+from stages.codec.model import HyperModel, Model
 
 __all__ = ["MAX_PIXELS", "Codec", "Prepared", "load_codec"]
 
@@ -46,7 +46,7 @@ class Codec:
 
     def __init__(
         self,
-        model: Model,
+        model: Model | HyperModel,
         tables: CodingTables,
         *,
         model_id: bytes,
@@ -57,7 +57,7 @@ class Codec:
     ) -> None:
         self.model_id, self.name, self.description, self.device = model_id, name, description, device
         self.max_pixels = max_pixels
-        self._model, self._tables = model, tables
+        self._model, self._tables, self._fit = model, tables, fit_of(model)
 
     @property
     def needs_side(self) -> bool:
@@ -79,10 +79,9 @@ class Codec:
         """The payload of a picture. CodecError for a wrong shape, a quality out of range, values that aren't finite."""
         height, width = self._size(x)
         header = container.Header(width, height, self._quality(quality))
-        symbols = self._model.analyse(self._padded(x), header.quality).cpu().numpy()
-        index = self._model.table_index(header.quality, *symbols.shape[1:])
-        words = encode_symbols(symbols, index, self._tables)
-        return container.pack(header, container.checksum(header, symbols), words)
+        groups = coding.written(self._model, self._fitted(x), header.quality)
+        words = encode_groups(groups, self._tables)
+        return container.pack(header, container.checksum(header, *(symbols for symbols, _ in groups)), words)
 
     @torch.inference_mode()
     def decode(
@@ -112,7 +111,7 @@ class Codec:
         x_hat = self._model.synthesise(
             torch.from_numpy(symbols).to(self.device), header.quality, prepared.features if prepared else None
         )
-        x_hat = x_hat[..., : header.height, : header.width].float()
+        x_hat = self._fit.undo(x_hat.float(), header.height, header.width)
         # A forged payload can drive a network beyond the floats; what comes out must be a picture all the same.
         return x_hat.nan_to_num(0.0, 1.0, 0.0).clamp(0, 1) if clamp else x_hat
 
@@ -120,7 +119,7 @@ class Codec:
     def prepare(self, side: Tensor) -> Prepared:
         """The side view's part of `decode`, which can run before the packet is there."""
         height, width = self._size(side)
-        return Prepared(width, height, self._model.prepare(self._padded(side)))
+        return Prepared(width, height, self._model.prepare(self._fitted(side)))
 
     def symbols(self, payload: bytes, max_pixels: int | None = None) -> Tensor:
         """The integer latent (C, h, w) int32 that a payload carries, on the CPU; BitstreamError as in `decode`."""
@@ -134,6 +133,7 @@ class Codec:
             raise BitstreamError(f"the payload has quality {header.quality:g}, {self.name} has {low:g} to {high:g}")
         return header
 
+    @torch.inference_mode()
     def _symbols(self, payload: bytes, max_pixels: int | None) -> NDArray[np.int32]:
         header = self.header(payload)
         limit = self.max_pixels if max_pixels is None else max_pixels
@@ -142,13 +142,13 @@ class Codec:
                 f"the payload is of {header.width} x {header.height} pixels, more than the {limit} allowed (max_pixels)"
             )
         _, check, words = container.parse(payload)
-        h, w = (self._up(n) // self._model.latent_stride for n in (header.height, header.width))
-        shape = (self._model.latent_channels, h, w)
-        index = self._model.table_index(header.quality, h, w)
-        symbols = decode_symbols(words, index, self._tables, h * w * shape[0] // index.size).reshape(shape)
-        if container.checksum(header, symbols) != check:
+        h, w = (n // self._model.latent_stride for n in self._fit.size(header.height, header.width))
+        reader = SymbolReader(words, self._tables)
+        groups = [symbols for symbols, _ in coding.read(self._model, reader, header.quality, h, w)]
+        reader.close()
+        if container.checksum(header, *groups) != check:
             raise BitstreamError("the payload is damaged: the checksum of its symbols differs")
-        return symbols
+        return groups[-1]
 
     def _quality(self, quality: float | None) -> float:
         """The quality as it travels, in steps of 1/256."""
@@ -171,31 +171,29 @@ class Codec:
             raise CodecError(f"a picture is float32 of shape (1, 3, H, W), not {x.dtype} of shape {tuple(x.shape)}")
         return int(x.shape[2]), int(x.shape[3])
 
-    def _up(self, length: int) -> int:
-        return -(-length // self._model.multiple) * self._model.multiple
-
-    def _padded(self, x: Tensor) -> Tensor:
-        height, width = self._size(x)
-        right, bottom = self._up(width) - width, self._up(height) - height
-        x = x.to(self.device)
-        return F.pad(x, (0, right, 0, bottom), mode="replicate") if right or bottom else x
+    def _fitted(self, x: Tensor) -> Tensor:
+        return self._fit.apply(x.to(self.device))
 
 
-def load_codec(path_or_name: Path | str = "default", device: str = "cpu", max_pixels: int = MAX_PIXELS) -> Codec:
+def load_codec(
+    path_or_name: Path | str = "default", device: str = "cpu", max_pixels: int = MAX_PIXELS, fit: str | None = None
+) -> Codec:
     """The codec of a weights file, or of the shipped weights of that name.
 
-    `device` is a torch device, or `auto`: CUDA where there is one, else the CPU. WeightsError if the file can't be
-    used, CodecError if the device can't.
+    `device` is a torch device, or `auto`: CUDA where there is one, else the CPU. `fit`, for models of one fixed size
+    only, is `tiles` or `resize` in place of what the file says; encoder and decoder need the same. WeightsError if the
+    file can't be used, or not so; CodecError if the device can't.
     """
     target = _device(device)
-    weights = weights_file.load(weights_file.find(path_or_name))
+    weights = weights_file.load(weights_file.find(path_or_name), None if fit is None else {"fit": fit})
     weights.model.to(target)
+    works_on = getattr(weights.model, "works_on", None)
     return Codec(
         weights.model,
         weights.tables,
         model_id=weights.model_id,
         name=weights.name,
-        description=weights.description,
+        description=weights.description | ({"works_on": works_on} if works_on else {}),
         device=target,
         max_pixels=max_pixels,
     )

@@ -7,9 +7,10 @@
     6       2      checksum: the lower 16 bits of CRC-32 over bytes 0 to 5, followed by the symbols as int16
     8       4 n    coded words, see `stages.codec.entropy`
 
-All numbers are unsigned and little-endian. The symbols enter the checksum in the order channel, row, column. Their
-number follows from the size: the picture is padded at the right and at the bottom, by repeating its last column and
-row, to a multiple that the model fixes; what was padded is cut off again after decoding.
+All numbers are unsigned and little-endian. The symbols enter the checksum in the order channel, row, column; those of a
+hyper latent come before those of the latent. Their number follows from the size: the picture is padded at the right and
+at the bottom, by repeating its last column and row, to a multiple that the model fixes; what was padded is cut off
+again after decoding. A model of one fixed size may resize the picture instead (`stages.codec.fit`).
 """
 
 from __future__ import annotations
@@ -50,9 +51,12 @@ class Header:
         return _SIZES.pack(self.width, self.height, round(self.quality * QUALITY_STEPS))
 
 
-def checksum(header: Header, symbols: NDArray[np.int32]) -> int:
-    """16 bits that change when the header or one of the symbols (int16 range) does."""
-    return zlib.crc32(symbols.astype("<i2").tobytes(), zlib.crc32(header.to_bytes())) & 0xFFFF
+def checksum(header: Header, *groups: NDArray[np.int32]) -> int:
+    """16 bits that change when the header or one of the groups of symbols (int16 range) does."""
+    crc = zlib.crc32(header.to_bytes())
+    for symbols in groups:
+        crc = zlib.crc32(symbols.astype("<i2").tobytes(), crc)
+    return crc & 0xFFFF
 
 
 def pack(header: Header, check: int, words: bytes) -> bytes:

@@ -12,6 +12,9 @@ The coded words of a set of symbols, each with the index of its table:
    i + floor(F(i) * (2^24 - n) / 2^16): exact in float64, so the same on every machine;
 2. the symbols that were escaped, in the same order, as symbol + 32768, uniform over 2^16;
 3. words as little-endian uint32, one zero word at the end left out.
+
+Where the tables of some symbols follow from other symbols, as with a hyperprior, the symbols form several groups: steps
+1 and 2 for each group, one after the other in the same stream, then step 3.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from stages.codec.errors import BitstreamError, CodecError
 
-__all__ = ["PRECISION", "TOTAL", "CodingTables", "decode_symbols", "encode_symbols"]
+__all__ = ["PRECISION", "TOTAL", "CodingTables", "SymbolReader", "decode_symbols", "encode_groups", "encode_symbols"]
 
 PRECISION = 16
 TOTAL = 1 << PRECISION
@@ -73,6 +76,12 @@ class CodingTables:
         cut = [_without_tails(np.asarray(p, np.float64), o, tail) for p, o in zip(pmfs, offsets, strict=True)]
         frequencies = [_frequencies(pmf) for pmf, _ in cut]
         return cls(np.concatenate(frequencies), [len(f) for f in frequencies], [offset for _, offset in cut])
+
+    @classmethod
+    def joined(cls, parts: Sequence[CodingTables]) -> CodingTables:
+        """The tables of several, one behind the other."""
+        frequencies, lengths, offsets = zip(*((p.frequencies, p.lengths, p.offsets) for p in parts), strict=True)
+        return cls(np.concatenate(frequencies), np.concatenate(lengths), np.concatenate(offsets))
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> CodingTables:
@@ -127,12 +136,69 @@ def encode_symbols(symbols: ArrayLike, index: ArrayLike, tables: CodingTables) -
 
     A shorter `index` covers equal runs: with (C, h, w) symbols it may have C entries. CodecError beyond int16.
     """
+    return encode_groups([(symbols, index)], tables)
+
+
+def encode_groups(groups: Sequence[tuple[ArrayLike, ArrayLike]], tables: CodingTables) -> bytes:
+    """Coded words of several groups of symbols, each with its index as in `encode_symbols`."""
+    encoder = _queue.RangeEncoder()
+    for symbols, index in groups:
+        _encode(encoder, symbols, index, tables)
+    return _trimmed(encoder.get_compressed())
+
+
+def decode_symbols(data: bytes, index: ArrayLike, tables: CodingTables, repeat: int = 1) -> Ints:
+    """The symbols, (len(index) * repeat,); BitstreamError unless `data` is exactly what `encode_symbols` makes of them.
+
+    Work and memory are bounded by the number of symbols asked for, whatever the bytes.
+    """
+    reader = SymbolReader(data, tables)
+    symbols = reader.read(index, repeat)
+    reader.close()
+    return symbols
+
+
+class SymbolReader:
+    """Reads groups of symbols, one after the other, from what `encode_groups` wrote."""
+
+    def __init__(self, data: bytes, tables: CodingTables) -> None:
+        if len(data) % 4:
+            raise BitstreamError(f"the {len(data)} coded bytes are damaged: words have four bytes each")
+        self._data, self._tables = data, tables
+        self._decoder = _queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+        self._read: list[tuple[Ints, NDArray[np.int64]]] = []
+        self._least = 0.0
+
+    def read(self, index: ArrayLike, repeat: int = 1) -> Ints:
+        """The next group, (len(index) * repeat,); BitstreamError where the bytes can't hold it."""
+        runs = np.asarray(index, dtype=np.int64).reshape(-1)
+        self._least += self._tables.least_bits(runs, repeat)
+        if self._least * 0.99 > 8 * len(self._data) + 128:
+            count = runs.size * repeat
+            raise BitstreamError(
+                f"{len(self._data)} coded bytes can't hold {count} symbols, which need {self._least:.0f} bits"
+            )
+        try:
+            symbols = _decode(self._decoder, runs, self._tables, repeat)
+        except (AssertionError, ValueError) as error:  # constriction's answer to words that no encoder writes
+            raise BitstreamError(f"the {len(self._data)} coded bytes are damaged: {error}") from error
+        self._read.append((symbols, runs))
+        return symbols
+
+    def close(self) -> None:
+        """BitstreamError unless the bytes are exactly what an encoder makes of everything that was read."""
+        if encode_groups(self._read, self._tables) != self._data:
+            raise BitstreamError(
+                f"the {len(self._data)} coded bytes are damaged: the decoded symbols would be coded differently"
+            )
+
+
+def _encode(encoder: Any, symbols: ArrayLike, index: ArrayLike, tables: CodingTables) -> None:
     flat = np.asarray(symbols, dtype=np.int32).reshape(-1)
     if flat.size and (flat.min() < _LOWEST or flat.max() > _HIGHEST):
         raise CodecError(f"a latent value is outside {_LOWEST} to {_HIGHEST}: is the picture finite and within [0, 1]?")
     runs = np.asarray(index, dtype=np.int64).reshape(-1)
     repeat = _repeat(flat.size, runs.size)
-    encoder = _queue.RangeEncoder()
     sorted_symbols = flat.reshape(-1, max(repeat, 1))[np.argsort(runs, kind="stable")].reshape(-1)
     escaped = []
     for table, group in _groups(runs, repeat):
@@ -142,33 +208,9 @@ def encode_symbols(symbols: ArrayLike, index: ArrayLike, tables: CodingTables) -
     raw = np.concatenate(escaped) if escaped else flat[:0]
     if raw.size:
         encoder.encode((raw - _LOWEST).astype(np.int32), _model.Uniform(_RAW))
-    return _trimmed(encoder.get_compressed())
 
 
-def decode_symbols(data: bytes, index: ArrayLike, tables: CodingTables, repeat: int = 1) -> Ints:
-    """The symbols, (len(index) * repeat,); BitstreamError unless `data` is exactly what `encode_symbols` makes of them.
-
-    Work and memory are bounded by the number of symbols asked for, whatever the bytes.
-    """
-    runs = np.asarray(index, dtype=np.int64).reshape(-1)
-    least = tables.least_bits(runs, repeat)
-    if least * 0.99 > 8 * len(data) + 128:
-        raise BitstreamError(
-            f"{len(data)} coded bytes can't hold {runs.size * repeat} symbols, which need {least:.0f} bits"
-        )
-    try:
-        symbols = _decode(data, runs, tables, repeat)
-    except (AssertionError, ValueError) as error:  # constriction's answer to words that no encoder writes
-        raise BitstreamError(f"the {len(data)} coded bytes are damaged: {error}") from error
-    if encode_symbols(symbols, runs, tables) != data:
-        raise BitstreamError(f"the {len(data)} coded bytes are damaged: the decoded symbols would be coded differently")
-    return symbols
-
-
-def _decode(data: bytes, runs: NDArray[np.int64], tables: CodingTables, repeat: int) -> Ints:
-    if len(data) % 4:
-        raise ValueError("words have four bytes each")
-    decoder = _queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+def _decode(decoder: Any, runs: NDArray[np.int64], tables: CodingTables, repeat: int) -> Ints:
     decoded = np.empty(runs.size * repeat, np.int32)
     escapes = np.zeros(runs.size * repeat, bool)
     for table, group in _groups(runs, repeat):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,24 +12,14 @@ from torch import Tensor, nn
 
 from stages.codec.transforms import Analysis, float32_convolutions
 
-__all__ = ["FactorizedModel", "TrainingOutput", "bits_of", "with_uniform_noise"]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingOutput:
-    """What the training loss is made of: lambda * 255^2 * (D(x) + alpha D(y)) + bpp_x + alpha bpp_y + beta bpp_w."""
-
-    x_hat: Tensor
-    """(B, 3, H, W), not clamped"""
-    y_hat: Tensor | None
-    """The side view's reconstruction, where the model has one; (B, 3, H, W), not clamped"""
-    likelihoods: dict[str, Tensor]
-    """Of the noisy latents, (B, C, h, w) each: `x`, which is transmitted, and `y` and `w` where the model has them."""
+__all__ = ["FactorizedModel"]
 
 
 class FactorizedModel(nn.Module):
     """A model whose symbols are round(g_a(x)), each channel coded with its own table."""
 
+    name: ClassVar[str]
+    needs_side: bool
     multiple = 16
     latent_stride = 16
     quality_range = (0.0, 0.0)
@@ -52,12 +42,10 @@ class FactorizedModel(nn.Module):
         """(C,): the channel."""
         return np.arange(self.latent_channels, dtype=np.int64)
 
+    def prepare(self, side: Tensor) -> Any:
+        """What `synthesise` needs of the side view (1, 3, H, W)."""
+        raise NotImplementedError
 
-def with_uniform_noise(latent: Tensor) -> Tensor:
-    """The latent as training sees it: noise in [-1/2, 1/2] stands for rounding."""
-    return latent + torch.rand_like(latent) - 0.5
-
-
-def bits_of(likelihoods: Tensor) -> Tensor:
-    """The information content, in bits, of everything whose likelihoods are given; a scalar."""
-    return -likelihoods.log2().sum()
+    def synthesise(self, symbols: Tensor, quality: float, prepared: Any) -> Tensor:
+        """x_hat (1, 3, H, W) of symbols (C, h, w)."""
+        raise NotImplementedError

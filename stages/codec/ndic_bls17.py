@@ -12,18 +12,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stages.codec.density import FactorizedDensity
-from stages.codec.entropy import CodingTables
 from stages.codec.errors import CodecError
-from stages.codec.factorized import FactorizedModel, TrainingOutput, with_uniform_noise
+from stages.codec.factorized import FactorizedModel
+from stages.codec.training import FactorizedTraining, TrainingOutput, with_common_noise, with_uniform_noise
 from stages.codec.transforms import FIVE_FIVE, Analysis, Synthesis, float32_convolutions
 
 __all__ = ["NdicBls17", "NdicBls17Training"]
-
-COMMON_NOISE_VARIANCE = 0.001
-"""Of the Gaussian noise on w in training."""
 
 
 class NdicBls17(FactorizedModel):
@@ -53,12 +50,12 @@ class NdicBls17(FactorizedModel):
         return x_hat
 
 
-class NdicBls17Training(nn.Module):
+class NdicBls17Training(FactorizedTraining):
     """The codec with the side view's own reconstruction and the densities that the training loss needs."""
 
     def __init__(self, channels: int = 192, repeat_second: bool = False) -> None:
         super().__init__()
-        self.codec = NdicBls17(channels, repeat_second)
+        self.codec: NdicBls17 = NdicBls17(channels, repeat_second)
         self.side_g_a = Analysis(3, channels, FIVE_FIVE)
         self.side_g_s = Synthesis(2 * channels, channels, FIVE_FIVE, repeat_second=repeat_second)
         self.density = FactorizedDensity(channels)
@@ -69,8 +66,7 @@ class NdicBls17Training(nn.Module):
         """x and side (B, 3, H, W), H and W multiples of 16."""
         latent = with_uniform_noise(self.codec.g_a(x))
         side_latent = self.side_g_a(side)
-        w = self.codec.common(side)
-        w = w + torch.randn_like(w) * COMMON_NOISE_VARIANCE**0.5
+        w = with_common_noise(self.codec.common(side))
         return TrainingOutput(
             self.codec.g_s(torch.cat([latent, w], 1)),
             self.side_g_s(torch.cat([side_latent, w], 1)),
@@ -80,7 +76,3 @@ class NdicBls17Training(nn.Module):
                 "w": self.common_density(with_uniform_noise(w)),
             },
         )
-
-    def tables(self) -> CodingTables:
-        """The coding tables of what is transmitted."""
-        return self.density.tables()

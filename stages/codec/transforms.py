@@ -9,7 +9,7 @@ GDN is CompressAI's (Ballé et al., 2016, arXiv:1511.06281); its gamma is indexe
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,13 +60,17 @@ class Synthesis(nn.Module):
     """(B, in_channels, h, w) -> (B, 3, 16 h, 16 w), `steps` as in the analysis that it undoes.
 
     With `repeat_second` the second deconvolution stands in the third's place as well, and the third doesn't exist: so
-    were the published weights of NDIC trained.
+    were the published weights of NDIC trained. `joined` channels from elsewhere are expected behind the features of
+    every inverse GDN.
     """
 
-    def __init__(self, in_channels: int, channels: int, steps: Sequence[Step], *, repeat_second: bool = False) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, steps: Sequence[Step], *, repeat_second: bool = False, joined: int = 0
+    ) -> None:
         super().__init__()
-        widths = [in_channels] + [_checked(channels)] * (len(steps) - 1) + [3]
-        layers = list(zip(widths, widths[1:], reversed(steps), strict=False))
+        outputs = [_checked(channels)] * (len(steps) - 1) + [3]
+        inputs = [in_channels] + [channels + joined] * (len(steps) - 1)
+        layers = list(zip(inputs, outputs, reversed(steps), strict=True))
         self._order = list(range(len(layers)))
         if repeat_second:
             self._order[2:] = [1, *range(2, len(layers) - 1)]
@@ -77,14 +81,31 @@ class Synthesis(nn.Module):
         )
         self.igdn = nn.ModuleList(_gdn(channels, inverse=True) for _ in steps[1:])
 
-    def forward(self, latent: Tensor) -> Tensor:
-        """The picture, not clamped."""
+    def forward(self, latent: Tensor, join: Callable[[int, Tensor], Tensor] | None = None) -> Tensor:
+        """The picture, not clamped. `join(i, features)` gives what comes behind those of the i-th inverse GDN."""
         x = latent
-        for i, layer in enumerate(self._order):
-            x = self.deconv[layer](x)
-            if i < len(self.igdn):
-                x = self.igdn[i](x)
-        return x
+        for i in range(len(self.igdn)):
+            x = self.stage(i, x)
+            if join is not None:
+                x = torch.cat([x, join(i, x)], 1)
+        return self.last(x)
+
+    def stage(self, i: int, x: Tensor) -> Tensor:
+        """The features of the i-th inverse GDN."""
+        features: Tensor = self.igdn[i](self.deconv[self._order[i]](x))
+        return features
+
+    def last(self, x: Tensor) -> Tensor:
+        """The picture, from the last inverse GDN's features."""
+        picture: Tensor = self.deconv[self._order[-1]](x)
+        return picture
+
+    def features(self, latent: Tensor) -> list[Tensor]:
+        """Those of every inverse GDN; nothing is joined."""
+        found = [latent]
+        for i in range(len(self.igdn)):
+            found.append(self.stage(i, found[-1]))
+        return found[1:]
 
 
 @contextlib.contextmanager

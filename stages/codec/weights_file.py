@@ -7,7 +7,8 @@ Metadata: `sidecast` is a JSON object with `format` (1), `model` (its name), `co
 takes) and `description` (an object for people: rate points, training data, validation figures, where it came from).
 
 The model id is the start of a SHA-256 over what determines the codec's results: model, config, coding tables, and the
-network's state as float32. It doesn't change with the description, or with the order of tensors in the file.
+network's state as float32 (integers as int64). It doesn't change with the description, or with the order of tensors in
+the file.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from stages.codec.coding import highest_index
 from stages.codec.entropy import CodingTables
 from stages.codec.errors import WeightsError
-from stages.codec.model import MODELS, Model, model_class
+from stages.codec.model import MODELS, ConfigValue, HyperModel, Model, Network, model_class
 
 __all__ = ["ALIASES", "FORMAT", "Weights", "find", "load", "model_id", "save", "shipped"]
 
@@ -56,14 +57,14 @@ class Weights:
 
     name: str
     """The file's name without suffix."""
-    model: Model
+    model: Model | HyperModel
     tables: CodingTables
     model_id: bytes
     description: dict[str, Any]
 
 
 def save(
-    path: Path | str, model: Model, tables: CodingTables, description: Mapping[str, Any], *, float16: bool = False
+    path: Path | str, model: Network, tables: CodingTables, description: Mapping[str, Any], *, float16: bool = False
 ) -> bytes:
     """Write a weights file and return its model id. The file appears whole or not at all.
 
@@ -82,12 +83,17 @@ def save(
     return model_id(model.name, model.config, tables, state)
 
 
-def load(path: Path) -> Weights:
-    """Read a weights file; WeightsError, in one sentence, for whatever is wrong with it."""
+def load(path: Path, settings: Mapping[str, ConfigValue] | None = None) -> Weights:
+    """Read a weights file; WeightsError, in one sentence, for whatever is wrong with it.
+
+    `settings` replace those of the file's config; the model id is then another one.
+    """
     about, tensors = _read(path)
     name, config = about.get("model"), about.get("config")
     if name not in MODELS:
         raise WeightsError(f"{path} holds weights of {name!r}, known models are {', '.join(MODELS)}")
+    if settings and isinstance(config, dict):
+        config = {**config, **settings}
     model = _built(path, str(name), config)
     state = {k.removeprefix(_MODEL): _restored(v) for k, v in tensors.items() if k.startswith(_MODEL)}
     _check_state(path, model, state)
@@ -110,7 +116,9 @@ def model_id(name: str, config: Mapping[str, Any], tables: CodingTables, state: 
         digest.update(array.astype("<i4").tobytes())
     for key, tensor in sorted(state.items()):
         digest.update(f"{_MODEL}{key} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().float().contiguous().numpy().astype("<f4").tobytes())
+        floats = tensor.is_floating_point()
+        values = tensor.detach().cpu().float() if floats else tensor.detach().cpu()
+        digest.update(values.contiguous().numpy().astype("<f4" if floats else "<i8").tobytes())
     return digest.digest()[:MODEL_ID_BYTES]
 
 
@@ -160,7 +168,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return about, tensors
 
 
-def _built(path: Path, name: str, config: Any) -> Model:
+def _built(path: Path, name: str, config: Any) -> Model | HyperModel:
     cls = model_class(name)
     if not isinstance(config, dict):
         raise WeightsError(f"{path} has no config object for {name}")
@@ -175,13 +183,13 @@ def _built(path: Path, name: str, config: Any) -> Model:
         if isinstance(value, int) and not 0 <= value <= _MAX_SETTING:
             raise WeightsError(f"{path}: setting {key!r} of {name} is {value}, expected 0 to {_MAX_SETTING}")
     try:
-        model: Model = cls(**config)
+        model: Model | HyperModel = cls(**config)
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise WeightsError(f"{path}: {name} can't be built: {error}") from error
     return model
 
 
-def _check_state(path: Path, model: Model, state: Mapping[str, Tensor]) -> None:
+def _check_state(path: Path, model: Network, state: Mapping[str, Tensor]) -> None:
     expected = _needed(model)
     if missing := sorted(set(expected) - set(state)):
         raise WeightsError(f"{path} lacks {len(missing)} tensors of {model.name}, the first is {missing[0]!r}")
@@ -206,15 +214,15 @@ def _tables(path: Path, tensors: Mapping[str, Tensor]) -> CodingTables:
         raise WeightsError(f"{path}: {error}") from error
 
 
-def _check_indices(path: Path, model: Model, tables: CodingTables) -> None:
+def _check_indices(path: Path, model: Model | HyperModel, tables: CodingTables) -> None:
     """Whatever the quality, its tables must be there."""
     for quality in model.quality_range:
-        highest = int(np.max(model.table_index(quality, 1, 1)))
+        highest = highest_index(model, quality)
         if highest >= len(tables):
             raise WeightsError(f"{path} has {len(tables)} coding tables, {model.name} uses at least {highest + 1}")
 
 
-def _needed(model: Model) -> dict[str, Tensor]:
+def _needed(model: Network) -> dict[str, Tensor]:
     """The state that encoding and decoding need."""
     unused = tuple(getattr(model, "training_only", ()))
     return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(unused)}

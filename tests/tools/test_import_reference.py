@@ -1,40 +1,22 @@
-"""Published checkpoints become weights of ours that compute what the reference computed."""
+"""Published checkpoint become weights of ours that compute what the reference computed."""
 
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
 
 from stages.codec import load_codec
-from tools.import_reference import entry
-from tools.reference_checkpoint import LAYOUTS, read_training_model
-
-
-@pytest.fixture(scope="module")
-def checkpoints(reference, tmp_path_factory):
-    """A checkpoint file of each model, by its name, made by the reference folder's script."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    for name in LAYOUTS:
-        command = [sys.executable, str(reference / "make_checkpoint.py"), name, str(folder / f"{name}.pt")]
-        subprocess.run(command, check=True, timeout=120)
-    return {name: folder / f"{name}.pt" for name in LAYOUTS}
-
-
-@pytest.fixture(scope="module")
-def expected(reference):
-    """What the reference computed with ndic_bls17."""
-    with np.load(reference / "ndic_bls17.npz") as arrays:
-        return {name: arrays[name] for name in arrays.files}
+from tools.import_reference import MODELS, entry
+from tools.reference_checkpoint import LAYOUTS
 
 
 @pytest.fixture
-def changed(checkpoints, tmp_path):
+def changed(checkpoint, tmp_path):
     """changed(alter) -> path of ndic_bls17's checkpoint after alter(content)."""
 
     def make(alter):
-        content = torch.load(checkpoints["ndic_bls17"], weights_only=True)
+        content = torch.load(checkpoint("ndic_bls17"), weights_only=True)
         alter(content)
         torch.save(content, tmp_path / "changed.pt")
         return tmp_path / "changed.pt"
@@ -42,66 +24,22 @@ def changed(checkpoints, tmp_path):
     return make
 
 
-def imported(checkpoint, out, model="ndic_bls17", *more):
-    assert entry([str(checkpoint), "--model", model, "--out", str(out), *more]) == 0
+def imported(path, out, model="ndic_bls17", *more):
+    assert entry([str(path), "--model", model, "--out", str(out), *more]) == 0
     return load_codec(out)
 
 
-def refusal(capsys, checkpoint, out, *more):
+def refusal(capsys, path, out, model="ndic_bls17", *more):
     """The one sentence that the command ends with."""
-    assert entry([str(checkpoint), "--model", "ndic_bls17", "--out", str(out), *more]) == 1
+    assert entry([str(path), "--model", model, "--out", str(out), *more]) == 1
     sentence = capsys.readouterr().err
     assert sentence.count("\n") == 1
     assert not out.exists()
     return sentence
 
 
-def test_ndic_bls17_agrees_with_the_reference(checkpoints, expected, tmp_path):
-    codec = imported(checkpoints["ndic_bls17"], tmp_path / "ref.safetensors")
-    x, side = torch.from_numpy(expected["x"]), torch.from_numpy(expected["y"])
-    payload = codec.encode(x)
-    assert np.array_equal(codec.symbols(payload), expected["symbols"][0])
-    x_hat = codec.decode(payload, side, clamp=False).numpy()
-    assert np.abs(x_hat - expected["x_hat"]).max() <= 1e-4 * np.abs(expected["x_hat"]).max()
-    reference_bytes = float(expected["transmitted_bits"]) / 8
-    assert abs(len(payload) - reference_bytes) <= 0.02 * reference_bytes + 64
-
-
-def test_side_views_own_reconstruction_agrees_with_the_reference(checkpoints, expected):
-    training, _ = read_training_model(checkpoints["ndic_bls17"], "ndic_bls17")
-    side = torch.from_numpy(expected["y"])
-    with torch.no_grad():
-        y_hat = training.side_g_s(torch.cat([training.side_g_a(side), training.codec.common(side)], 1)).numpy()
-        bits = -training.density(torch.from_numpy(expected["symbols"]).float()).log2().sum()
-    assert np.abs(y_hat - expected["y_hat"]).max() <= 1e-4 * np.abs(expected["y_hat"]).max()
-    assert float(bits) == pytest.approx(float(expected["transmitted_bits"]), rel=1e-4)
-
-
-def test_bls17_computes_what_its_description_says(checkpoints, tmp_path, expected):
-    """No outputs of the reference are known for bls17: its formulas, written down with the published names."""
-    codec = imported(checkpoints["bls17"], tmp_path / "ref.safetensors", "bls17")
-    p = torch.load(checkpoints["bls17"], weights_only=True)["model_state_dict"]
-    f = torch.nn.functional
-
-    def norm(x, name):
-        beta = p[f"{name}.beta"].clamp_min((1e-6 + 2**-36) ** 0.5) ** 2 - 2**-36
-        gamma = p[f"{name}.gamma"].clamp_min(2**-18) ** 2 - 2**-36
-        return (beta[:, None, None] + torch.einsum("ij,bihw->bjhw", gamma, x**2)).sqrt()
-
-    x = torch.from_numpy(expected["x"])
-    latent = f.conv2d(x, p["conv1.weight"], p["conv1.bias"], 4, 4)
-    latent = f.conv2d(latent / norm(latent, "gdn1"), p["conv2.weight"], p["conv2.bias"], 2, 2)
-    latent = f.conv2d(latent / norm(latent, "gdn2"), p["conv3.weight"], p["conv3.bias"], 2, 2)
-    out = f.conv_transpose2d(latent.round(), p["deconv1.weight"], p["deconv1.bias"], 2, 2, 1)
-    out = f.conv_transpose2d(out * norm(out, "igdn2"), p["deconv2.weight"], p["deconv2.bias"], 2, 2, 1)
-    out = f.conv_transpose2d(out * norm(out, "igdn3"), p["deconv3.weight"], p["deconv3.bias"], 4, 4, 3)
-    payload = codec.encode(x)
-    assert torch.equal(codec.symbols(payload), latent.round()[0].int())
-    torch.testing.assert_close(codec.decode(payload, clamp=False), out, rtol=0, atol=1e-4 * float(out.abs().max()))
-
-
-def test_module_runs_with_the_same_arguments(checkpoints, tmp_path):
-    command = [sys.executable, "-m", "tools.import_reference", str(checkpoints["bls17"]), "--model", "bls17"]
+def test_module_runs_with_the_same_arguments(checkpoint, tmp_path):
+    command = [sys.executable, "-m", "tools.import_reference", str(checkpoint("bls17")), "--model", "bls17"]
     out = tmp_path / "ref.safetensors"
     result = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, timeout=120, check=False)
     assert (result.returncode, result.stderr) == (0, "")
@@ -114,9 +52,9 @@ def rename_to_published(content):
     content["model_state_dict"] = {k.replace("_w.", "_z.").replace(".weight", ".zeight"): v for k, v in state.items()}
 
 
-def test_published_key_names_are_understood(checkpoints, changed, tmp_path):
+def test_published_key_names_are_understood(checkpoint, changed, tmp_path):
     published = imported(changed(rename_to_published), tmp_path / "a.safetensors")
-    assert published.model_id == imported(checkpoints["ndic_bls17"], tmp_path / "b.safetensors").model_id
+    assert published.model_id == imported(checkpoint("ndic_bls17"), tmp_path / "b.safetensors").model_id
 
 
 def adam_state(content, untouched):
@@ -177,8 +115,8 @@ def test_faulty_checkpoint_is_one_sentence(changed, tmp_path, capsys, fault):
     assert fault in refusal(capsys, changed(FAULTS[fault]), tmp_path / "ref.safetensors")
 
 
-def test_wrong_model_is_named(checkpoints, tmp_path, capsys):
-    sentence = refusal(capsys, checkpoints["bls17"], tmp_path / "ref.safetensors")
+def test_wrong_model_is_named(checkpoint, tmp_path, capsys):
+    sentence = refusal(capsys, checkpoint("bls17"), tmp_path / "ref.safetensors")
     assert "is a checkpoint of bls17, not of ndic_bls17" in sentence
 
 
@@ -189,9 +127,9 @@ def test_unreadable_checkpoint_is_one_sentence(tmp_path, capsys, content):
     assert "can't be read" in refusal(capsys, path, tmp_path / "ref.safetensors")
 
 
-def test_truncated_checkpoint_is_one_sentence(checkpoints, tmp_path, capsys):
+def test_truncated_checkpoint_is_one_sentence(checkpoint, tmp_path, capsys):
     path = tmp_path / "bad.pt"
-    path.write_bytes(checkpoints["ndic_bls17"].read_bytes()[:-1000])
+    path.write_bytes(checkpoint("ndic_bls17").read_bytes()[:-1000])
     assert "can't be read" in refusal(capsys, path, tmp_path / "ref.safetensors")
 
 
@@ -204,6 +142,68 @@ def test_checkpoint_with_code_in_it_is_not_run(tmp_path, capsys):
     assert "can't be read" in refusal(capsys, tmp_path / "evil.pt", tmp_path / "ref.safetensors")
 
 
-def test_output_that_can_not_be_written_is_one_sentence(checkpoints, tmp_path, capsys):
+def test_output_that_can_not_be_written_is_one_sentence(checkpoint, tmp_path, capsys):
     (tmp_path / "file").touch()
-    assert "can't be written" in refusal(capsys, checkpoints["ndic_bls17"], tmp_path / "file" / "ref.safetensors")
+    assert "can't be written" in refusal(capsys, checkpoint("ndic_bls17"), tmp_path / "file" / "ref.safetensors")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_models_are_told_apart_by_their_names(checkpoint, tmp_path, capsys, model):
+    """cross_attention holds all names of no other, so that each is recognised."""
+    other = MODELS[MODELS.index(model) - 1]
+    sentence = refusal(capsys, checkpoint(model), tmp_path / "ref.safetensors", other)
+    assert f"is a checkpoint of {model}, not of {other}" in sentence
+
+
+def test_every_layout_can_be_asked_for():
+    assert set(MODELS) == set(LAYOUTS)
+
+
+def test_size_of_cross_attention_is_told_by_the_checkpoint(checkpoint, tmp_path):
+    codec = imported(checkpoint("cross_attention"), tmp_path / "ref.safetensors", "cross_attention")
+    assert codec.description["works_on"] == "tiles of 128 x 64 pixels"
+
+
+def test_size_and_fit_of_cross_attention_can_be_given(checkpoint, tmp_path):
+    more = ("--size", "64x128", "--fit", "resize")
+    codec = imported(checkpoint("cross_attention"), tmp_path / "ref.safetensors", "cross_attention", *more)
+    assert codec.description["works_on"] == "the picture resized to 64 x 128 pixels"
+
+
+def test_size_that_does_not_fit_is_one_sentence(checkpoint, tmp_path, capsys):
+    out = tmp_path / "ref.safetensors"
+    sentence = refusal(capsys, checkpoint("cross_attention"), out, "cross_attention", "--size", "256x128")
+    assert "'ca1.to_patch_embedding_x.1.weight' has shape (256, 8), expected (256, 32)" in sentence
+    sentence = refusal(capsys, checkpoint("cross_attention"), out, "cross_attention", "--size", "100x64")
+    assert "width 100, expected a multiple of 32" in sentence
+
+
+def test_size_that_can_not_be_told_is_asked_for(checkpoint, tmp_path, capsys):
+    content = torch.load(checkpoint("cross_attention"), weights_only=True)
+    content["model_state_dict"]["ca1.to_patch_embedding_x.1.weight"] = torch.zeros(256, 9)
+    torch.save(content, tmp_path / "changed.pt")
+    sentence = refusal(capsys, tmp_path / "changed.pt", tmp_path / "ref.safetensors", "cross_attention")
+    assert "give --size" in sentence
+
+
+@pytest.mark.parametrize("size", ["256", "256x", "axb", "256x128x3"])
+def test_size_that_is_none_is_refused(tmp_path, size):
+    with pytest.raises(SystemExit, match="2"):
+        entry(["x.pt", "--model", "cross_attention", "--out", str(tmp_path / "a"), "--size", size])
+
+
+def test_hyperprior_that_integers_can_not_hold_is_one_sentence(checkpoint, tmp_path, capsys):
+    content = torch.load(checkpoint("bmshj18"), weights_only=True)
+    content["model_state_dict"]["hs.conv_h5.weight"][0, 0, 0, 0] = 1e30
+    torch.save(content, tmp_path / "changed.pt")
+    sentence = refusal(capsys, tmp_path / "changed.pt", tmp_path / "ref.safetensors", "bmshj18")
+    assert "can't be coded with integers" in sentence
+
+
+def test_hyperprior_of_other_widths_is_one_sentence(checkpoint, tmp_path, capsys):
+    """h_s always puts out 192 channels, so another number of filters can't have been trained."""
+    content = torch.load(checkpoint("bmshj18"), weights_only=True)
+    content["model_state_dict"]["conv1.bias"] = torch.zeros(48)
+    torch.save(content, tmp_path / "changed.pt")
+    sentence = refusal(capsys, tmp_path / "changed.pt", tmp_path / "ref.safetensors", "bmshj18")
+    assert "has shape" in sentence

@@ -6,18 +6,41 @@ import torch
 
 from stages.codec import load_codec, weights_file
 from stages.codec.bls17 import Bls17Training
+from stages.codec.bmshj18 import Bmshj18Training
+from stages.codec.cross_attention import CrossAttentionTraining
+from stages.codec.dsin import DsinTraining
 from stages.codec.ndic_bls17 import NdicBls17Training
+from stages.codec.ndic_bmshj18 import NdicBmshj18Training
 
-TRAINING = {"bls17": Bls17Training, "ndic_bls17": NdicBls17Training}
+TRAINING = {
+    "bls17": Bls17Training,
+    "bmshj18": Bmshj18Training,
+    "ndic_bls17": NdicBls17Training,
+    "ndic_bmshj18": NdicBmshj18Training,
+    "cross_attention": CrossAttentionTraining,
+    "dsin": DsinTraining,
+}
+SETTINGS = {"cross_attention": {"height": 32, "width": 64}, "dsin": {"width": 6}}
 
 
-def write_weights(path, name, channels=8, latent_gain=40.0, float16=False):
-    """A weights file of that model, with latents wide enough that there is something to code."""
+def training_model(name, channels=8, latent_gain=40.0, **more):
+    """A training model with random weights and latents wide enough that there is something to code."""
     torch.manual_seed(1)
-    training = TRAINING[name](channels)
+    training = TRAINING[name](channels, **(SETTINGS.get(name, {}) | more))
     with torch.no_grad():
         training.codec.g_a.conv[-1].weight *= latent_gain
-    weights_file.save(path, training.codec, training.tables(), {"note": "random"}, float16=float16)
+        if hasattr(training, "prior"):
+            training.codec.h_a.conv[-1].weight *= 10
+            training.prior.h_s.deconv[-1].weight *= 10
+        if hasattr(training.codec, "fusion"):
+            training.codec.fusion.last.weight[:, 3:6] += 0.1
+    return training
+
+
+def write_weights(path, name, float16=False, **settings):
+    """A weights file of such a model."""
+    codec, tables = training_model(name, **settings).exported()
+    weights_file.save(path, codec, tables, {"note": "random"}, float16=float16)
     return path
 
 

@@ -7,8 +7,8 @@ from torch import nn
 
 from stages.codec.bls17 import Bls17Training
 from stages.codec.density import FactorizedDensity
-from stages.codec.factorized import bits_of
 from stages.codec.ndic_bls17 import NdicBls17Training
+from stages.codec.training import bits_of
 from stages.codec.transforms import FIVE_FIVE, NINE_FIRST, Analysis, Synthesis
 
 
