@@ -120,7 +120,9 @@ def _draw_quality(axes: Axes, rows: Sequence[Row], seconds: Floats) -> None:
     if not np.isfinite(with_side).any():
         _say(axes, "PSNR is unknown here: the decoder has no originals")
         return
-    _curve(axes, seconds, with_side, WITH, f"with the side view, mean {np.nanmean(with_side):.2f} dB", linewidth=1.6)
+    paired = np.isfinite(_column(rows, "side_offset_ms")).any()
+    label = f"{'with the' if paired else 'without any'} side view, mean {np.nanmean(with_side):.2f} dB"
+    _curve(axes, seconds, with_side, WITH, label, linewidth=1.6)
     sampled = np.isfinite(without) & np.isfinite(with_side)
     if sampled.any():
         gain = np.mean(with_side[sampled] - without[sampled])

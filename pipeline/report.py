@@ -135,15 +135,21 @@ def summarise(rows: Sequence[Row], facts: Mapping[str, Any], error: str | None =
 def sentence(data: Mapping[str, Any]) -> str:
     """One sentence with the numbers of a run, for people."""
     primary = data["primary"]
-    sampled = data["psnr_without_side_db"] is not None
-    with_side = data["psnr_with_side_sampled_db"] if sampled else data["psnr_db"]
     size = f"{data['width']}x{data['height']}" if data["width"] and data["height"] else f"of a size {UNKNOWN}"
     return (
         f"primary view {size}: raw {_said(data['raw_mbps'], '.1f', 'Mbit/s')}, "
-        f"sent {_said(primary['kbps'], '.1f', 'kbit/s')} ({_said(primary['bpp'], '.4f', 'bpp')}), "
-        f"PSNR with the side view {_said(with_side, '.2f', 'dB')}, "
-        f"without it {_said(data['psnr_without_side_db'], '.2f', 'dB')}"
+        f"sent {_said(primary['kbps'], '.1f', 'kbit/s')} ({_said(primary['bpp'], '.4f', 'bpp')}), {_quality(data)}"
     )
+
+
+def _quality(data: Mapping[str, Any]) -> str:
+    """Where both were measured, on the same frames; where no frame had a side view, it is not said to have one."""
+    with_side, without = data["psnr_db"], data["psnr_without_side_db"]
+    if without is not None:
+        with_side = data["psnr_with_side_sampled_db"]
+    elif with_side is not None and data["side"]["offset_ms"]["max"] is None:
+        return f"PSNR {with_side:.2f} dB, without any side view"
+    return f"PSNR with the side view {_said(with_side, '.2f', 'dB')}, without it {_said(without, '.2f', 'dB')}"
 
 
 def table(reports: Mapping[str, Mapping[str, Any] | None]) -> str:

@@ -124,6 +124,14 @@ def test_summary_of_an_empty_run_says_unknown(tmp_path):
     assert written.data["side"]["bytes_on_wire"] is None
 
 
+def test_frames_without_side_view_are_not_said_to_have_had_one(tmp_path):
+    context = Context(node="decoder", out=tmp_path, facts=FACTS)
+    context.ledger.frame_in(0, 0)
+    context.ledger.note(0, psnr_db=30.0, unpaired=1.0)
+    context.ledger.frame_out(0)
+    assert report.write(context, {}).summary_lines()[-1].endswith(", PSNR 30.00 dB, without any side view")
+
+
 def test_pending_frames_make_a_run_incomplete(tmp_path):
     context = _context(tmp_path)
     context.ledger.frame_in(9, 10**18)
