@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.codec.entropy import TOTAL, CodingTables, decode_symbols, encode_symbols
+from stages.codec.entropy import (
+    TOTAL,
+    CodingTables,
+    SymbolReader,
+    decode_symbols,
+    encode_groups,
+    encode_symbols,
+)
 from stages.codec.errors import BitstreamError, CodecError
 
 
@@ -59,6 +66,37 @@ def test_index_per_run_equals_index_per_symbol():
     data = encode_symbols(symbols, runs, tables)
     assert data == encode_symbols(symbols, np.repeat(runs, 30), tables)
     assert (decode_symbols(data, runs, tables, repeat=30) == symbols.reshape(-1)).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(cases(), min_size=1, max_size=3))
+def test_groups_come_back_one_after_the_other(group_cases):
+    tables = CodingTables.joined([tables for tables, _, _ in group_cases])
+    starts = np.cumsum([0] + [len(tables) for tables, _, _ in group_cases])
+    groups = [(symbols, index + start) for (_, index, symbols), start in zip(group_cases, starts, strict=False)]
+    data = encode_groups(groups, tables)
+    reader = SymbolReader(data, tables)
+    for symbols, index in groups:
+        assert (reader.read(index) == symbols).all()
+    reader.close()
+    assert 8 * len(data) <= sum(tables.bits(*group) for group in groups) * 1.002 + 64
+
+
+def test_group_that_is_left_unread_is_noticed():
+    tables = laplace_tables([3.0])
+    symbols = np.random.default_rng(4).integers(-5, 5, 100)
+    reader = SymbolReader(encode_groups([(symbols, [0]), (symbols, [0])], tables), tables)
+    reader.read([0], 100)
+    with pytest.raises(BitstreamError, match="damaged"):
+        reader.close()
+
+
+def test_bytes_are_too_few_for_all_groups_together():
+    tables = laplace_tables([3.0])
+    reader = SymbolReader(encode_symbols(np.zeros(100, int), [0], tables), tables)
+    reader.read([0], 100)
+    with pytest.raises(BitstreamError, match="can't hold"):
+        reader.read([0], 10_000)
 
 
 def test_no_symbols_are_no_bytes():
