@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -15,6 +15,15 @@ from pipeline.errors import ConfigError, Fault
 __all__ = ["Mixture", "TrainingConfig", "load_training_config"]
 
 STRICT = ConfigDict(extra="forbid")
+PAPERS = {
+    "learning_rate": 1e-4,
+    "prior_rate": 1e-4,
+    "amsgrad": True,
+    "batch": 1,
+    "warm_up": 1,
+    "patience": 10,
+}
+"""What `schedule: papers` means, whatever else a file says."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -52,6 +61,9 @@ class TrainingConfig:
     prior_rate: Positive = 5e-3
     transform_rate: Positive = 3e-4
     warm_up: Annotated[int, Field(ge=1)] = 300
+    schedule: Literal["constant", "papers"] = "constant"
+    amsgrad: bool = False
+    patience: Annotated[int, Field(ge=0)] = 0
     average: Share = 0.9995
     seed: int = 0
 
@@ -62,6 +74,8 @@ def load_training_config(path: Path) -> TrainingConfig:
         content = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: expected a training configuration in YAML, found: {error}") from error
+    if isinstance(content, dict) and content.get("schedule") == "papers":
+        content = {**content, **PAPERS}
     try:
         return TypeAdapter(TrainingConfig).validate_python(content)
     except ValidationError as error:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tools.training.config import TrainingConfig
 from tools.training.muon import Muon
 from tools.training.pictures import Library
+from tools.training.plateau import Plateau
 from tools.training.samples import Batch, Sampler
 from tools.training.validate import Estimate, gist, validate
 
@@ -82,8 +83,10 @@ class Trainer:
                 # Kernels of rare symbols get rare gradients: without the maximum that amsgrad keeps, their second
                 # moments decay in between, and the next gradient throws them off (measured: loss 0.56 -> 1.4).
                 {"params": parameters.transform, "peak": config.transform_rate, "amsgrad": True},
-            ]
+            ],
+            amsgrad=config.amsgrad,
         )
+        self.plateau = Plateau(config.patience)
         self.step = 0
         self.updates = 0
         """Since the optimisers started: less than `step` where only the network was kept."""
@@ -96,6 +99,7 @@ class Trainer:
             "average": self.average.state_dict(),
             "muon": self.muon.state_dict() if self.muon else {},
             "adam": self.adam.state_dict(),
+            "plateau": self.plateau.state(),
             "step": self.step,
             "updates": self.updates,
             "seconds": self.seconds,
@@ -108,6 +112,7 @@ class Trainer:
         if self.muon:
             self.muon.load_state_dict(state["muon"])
         self.adam.load_state_dict(state["adam"])
+        self.plateau.load(state.get("plateau", {}))
         self.step, self.updates, self.seconds = state["step"], state["updates"], state["seconds"]
 
     def train_step(self, rate: float = 1.0) -> float:
@@ -127,6 +132,7 @@ class Trainer:
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - keep)
         self.seconds += time.monotonic() - began
+        self.plateau.note(loss.item())
         return loss.item()
 
     def validate(self, library: Library) -> dict[str, float]:
@@ -135,7 +141,7 @@ class Trainer:
             return validate(self.recipe.estimate(self.average), self.recipe.qualities, library)
 
     def _set_rates(self, rate: float) -> None:
-        rate *= min(1.0, (self.updates + 1) / self.config.warm_up)
+        rate *= min(1.0, (self.updates + 1) / self.config.warm_up) * self.plateau.factor
         for group in self.adam.param_groups:
             group["lr"] = rate * group["peak"]
         if self.muon:

@@ -15,6 +15,7 @@ from stages.codec import load_codec
 from tools.training import session
 from tools.training.config import load_training_config
 from tools.training.pictures import read_library
+from tools.training.published import PUBLISHED, PublishedRecipe
 from tools.training.samples import Sampler
 
 DISPARITY = """
@@ -35,6 +36,9 @@ mixture: {small: 0.5, small_scale: [1.0, 1.2], native: 0.0, layered: 0.5, no_sid
 crop: [128, 64]
 batch: 2
 """
+HYPER = NDIC.replace("ndic_bls17", "bmshj18").replace("crop: [128, 64]", "crop: [112, 112]\ndistortion: ms_ssim")
+CROSS = NDIC.replace("ndic_bls17", "cross_attention").replace("channels: 8", "channels: 4, height: 64, width: 128")
+DSIN = NDIC.replace("ndic_bls17", "dsin").replace("channels: 8", "channels: 8, width: 6")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,9 @@ def places(tmp_path: Path, text: str, drives: Path) -> session.Places:
     return session.Places(config, drives, tmp_path / "state", tmp_path / "log")
 
 
-@pytest.mark.parametrize(("text", "needs_side"), [(DISPARITY, False), (NDIC, True)])
+@pytest.mark.parametrize(
+    ("text", "needs_side"), [(DISPARITY, False), (NDIC, True), (HYPER, False), (CROSS, True), (DSIN, False)]
+)
 def test_a_run_is_saved_resumed_and_released(
     tmp_path: Path, drives: Path, text: str, needs_side: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,7 +85,7 @@ def test_a_run_is_saved_resumed_and_released(
     assert codec.decode(codec.encode(x), side=x).shape == x.shape
     with (here.log / "tiny" / "released.csv").open() as f:
         (row,) = csv.DictReader(f)
-    assert float(row["psnr_db_q27" if not needs_side else "psnr_db_q0"]) > 5
+    assert float(row["psnr_db_q27" if text is DISPARITY else "psnr_db_q0"]) > 5
 
 
 def test_a_run_goes_on_from_the_trunk_where_the_state_is_gone(
@@ -114,6 +120,7 @@ def test_batches_have_the_size_and_range_that_the_network_expects(drives: Path, 
         ("batch: 2", "batch: 0"),
         ("batch: 2", "batsch: 2"),
         ("latent: 16", "latent: 0"),
+        ("batch: 2", "schedule: sometimes"),
     ],
 )
 def test_a_wrong_configuration_is_refused(tmp_path: Path, drives: Path, change: str, sentence: str) -> None:
@@ -127,3 +134,39 @@ def test_missing_data_is_refused(tmp_path: Path) -> None:
         read_library(tmp_path / "nowhere", ())
     with pytest.raises(SourceError, match="no stereo drives"):
         read_library(tmp_path, ())
+
+
+@pytest.mark.parametrize(
+    ("change", "to", "sentence"),
+    [
+        ("crop: [112, 112]", "crop: [100, 112]", "crops of 100 x 112 pixels don't fit"),
+        ("crop: [112, 112]", "crop: [112, 64]", "too small for MS-SSIM, expected 97 at least"),
+    ],
+)
+def test_crop_that_network_or_loss_can_not_take_is_refused(
+    tmp_path: Path, drives: Path, change: str, to: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        session.train(places(tmp_path, HYPER.replace(change, to), drives), 0.01)
+
+
+def test_schedule_of_the_papers_is_one_key(tmp_path: Path) -> None:
+    config = load_training_config(places(tmp_path, NDIC + "schedule: papers\n", tmp_path).config)
+    assert (config.learning_rate, config.batch, config.amsgrad, config.patience) == (1e-4, 1, True, 10)
+
+
+CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("train-*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configuration_can_be_trained(path: Path) -> None:
+    """Every model has one; its network can be built and takes its crop."""
+    config = load_training_config(path)
+    assert path.stem.removeprefix("train-").startswith(config.model)
+    assert path.read_text().splitlines()[0].endswith(f"sidecast train configs/{path.name} --data DATA")
+    if config.model in PUBLISHED:
+        PublishedRecipe(config)
+
+
+def test_every_model_of_the_papers_has_a_configuration() -> None:
+    assert {load_training_config(path).model for path in CONFIGS} >= set(PUBLISHED)
