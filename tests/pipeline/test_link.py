@@ -502,6 +502,32 @@ def test_stopped_decoder_reads_on_while_the_encoder_drains():
     assert net.receiver.abandoned
 
 
+def test_stopped_decoder_finishes_what_it_has_and_takes_no_more_from_an_encoder_that_goes_on():
+    net, i = Net(), 0
+
+    def turns(count):
+        nonlocal i
+        for _ in range(count):
+            net.step()
+            while net.sender.room:
+                net.sender.offer(packet(i))
+                i += 1
+            net.digest()
+
+    turns(50)
+    net.decoder.stop.set()
+    turns(100)
+    assert not net.receiver.abandoned
+    turns(150)
+    assert net.receiver.abandoned
+    written = len(net.written)
+    assert written > 100
+    turns(100)
+    assert len(net.written) == written
+    assert net.receiver.inbox.head() is None
+    assert net.decoder.ledger.counts() == {"out": written}
+
+
 def test_stopped_decoder_without_an_encoder_ends_at_once():
     net = Net()
     net.decoder.stop.set()
