@@ -36,6 +36,9 @@ INTERNAL = 70
 
 def entry() -> None:
     """The console script."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever has started this: `sidecast ... >&-`
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as the process lives
     code = main(sys.argv[1:])
     try:
         sys.stdout.flush()

@@ -118,3 +118,11 @@ def test_a_closed_pipe_is_no_error():
     done = subprocess.run([sys.executable, "-P", "-c", script], stdout=write, stderr=subprocess.PIPE, check=False)
     os.close(write)
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-"])
+def test_closed_streams_do_not_matter(closed):
+    line = f"{sys.executable} -P -m tools.cli stages kitti {closed}"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("drive" in done.stdout) == (not closed.startswith(">"))
