@@ -40,7 +40,7 @@ COLUMNS = (
     "latency_ms",
 )
 FILES = ("report.json", "frames.csv", "plot.png", "plot.svg")
-MADE = {"images": "images", "panel": "picture", "video": "video"}
+MADE = {"recording": "recording", "images": "images", "panel": "picture", "video": "video"}
 """Facts in which sinks say what they have written, and what that is called."""
 FACTS = ("model", "model_id", "quality", "device", "encode_device", "width", "height", "expected_frames")
 

@@ -44,6 +44,8 @@ class Context:
     """Set when the node should drain: sources end, what is on its way is finished."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What the report says beyond the frames: model, quality, device, link. `send` carries it to the decoder's node."""
+    config: str = ""
+    """The configuration of this run as YAML; recordings carry it."""
     error: BaseException | None = None
     """The first error of the node; set before the stages are closed."""
 

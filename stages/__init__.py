@@ -16,6 +16,8 @@ TABLE = {
     "decode_image": "stages.decode_image:DecodeImage",
     "send": "stages.send:Send",
     "receive": "stages.receive:Receive",
+    "record": "stages.record:Record",
+    "replay": "stages.replay:Replay",
     "quality": "stages.quality:Quality",
     "write_video": "stages.sinks.write_video:WriteVideo",
     "write_images": "stages.sinks.write_images:WriteImages",

@@ -132,7 +132,7 @@ class _Session:
         return command + (["--verbose"] if self.args.verbose else [])
 
     def _run_here(self, node: Node, config: Config, out: Path) -> int:
-        context = Context(node.name, out, threads=self.cores)
+        context = Context(node.name, out, threads=self.cores, config=_text(config))
         runner = Runner(node, context)
         if is_launched():
             watch_launcher()
@@ -169,6 +169,12 @@ class _Session:
             context.log.warning("%s", error)
             return
         print("\n".join(written.summary_lines()), flush=True)
+
+
+def _text(config: Config) -> str:
+    """The file, with the values that its variables have in this run."""
+    values = "".join(f"# {name} = {json.dumps(value)}\n" for name, value in config.vars.items())
+    return f"# As run with:\n{values}{config.path.read_text()}"
 
 
 def _summary(config: Config) -> dict[str, Any]:

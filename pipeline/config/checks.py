@@ -15,7 +15,7 @@ from pipeline.stage import Source, Stage
 
 __all__ = ["DraftNode", "DraftStage", "check"]
 
-BEHIND = ("encode", "receive")
+BEHIND = ("encode", "receive", "replay")
 """Behind these a channel must not lose frames: what is coded is owed to the other side."""
 
 

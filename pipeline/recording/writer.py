@@ -1,0 +1,285 @@
+"""A recording as it is written: whole chunks only, so that a crash costs what has not been written, and nothing else.
+
+A chunk goes to the file in one piece with its indexes. Where that fails, the file is cut back to the last whole one;
+the end (indexes, footer) then takes the place of the last chunks if the disk has no room left for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from io import RawIOBase
+
+from mcap.opcode import Opcode
+from mcap.records import (
+    Attachment,
+    AttachmentIndex,
+    Chunk,
+    ChunkIndex,
+    DataEnd,
+    Footer,
+    McapRecord,
+    MessageIndex,
+    Statistics,
+    SummaryOffset,
+)
+
+from pipeline.recording import layout
+from pipeline.recording.layout import CHUNK_AGE_NS, CHUNK_BYTES, EVENTS, MAGIC, record_bytes
+
+__all__ = ["CHUNK_HEAD", "MESSAGE_HEAD", "Writer", "index_bytes"]
+
+MESSAGE_HEAD = struct.Struct("<BQHIQQ")
+"""Opcode, length, channel, sequence, log time, publish time; the data follow."""
+CHUNK_HEAD = 9 + 40
+"""Bytes of a chunk before its records, without compression."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+Offsets = Mapping[int, list[tuple[int, int]]]
+"""By channel: log time and place in the chunk of each message."""
+
+
+def index_bytes(offsets: Offsets) -> bytes:
+    """The MessageIndexes that follow a chunk."""
+    return record_bytes(*(MessageIndex(channel, offsets[channel]) for channel in sorted(offsets)))
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A chunk in the making."""
+
+    since_ns: int
+    data: bytearray = field(default_factory=bytearray)
+    offsets: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+
+    def add(self, channel: int, sequence: int, log_ns: int, publish_ns: int, data: bytes) -> None:
+        self.offsets.setdefault(channel, []).append((log_ns, len(self.data)))
+        self.data += MESSAGE_HEAD.pack(Opcode.MESSAGE, 22 + len(data), channel, sequence, log_ns, publish_ns)
+        self.data += data
+
+    def times(self) -> tuple[int, int]:
+        stamps = [log_ns for entries in self.offsets.values() for log_ns, _ in entries]
+        return min(stamps), max(stamps)
+
+    def counts(self) -> Counter[int]:
+        return Counter({channel: len(entries) for channel, entries in self.offsets.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A chunk that is in the file."""
+
+    start: int
+    index: bytes
+    """Its ChunkIndex."""
+    crc_before: int
+    """CRC of the file up to it."""
+    counts: Counter[int]
+    times: tuple[int, int]
+
+
+class Writer:
+    """Writes one file. Every method may raise OSError; what is in the file then is whole."""
+
+    def __init__(
+        self,
+        file: RawIOBase,
+        attachments: Iterable[tuple[str, str, bytes]] = (),
+        *,
+        now_ns: int = 0,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """`file`: unbuffered, empty. `attachments`: (name, media type, data), made at `now_ns`."""
+        self._file, self._monotonic_ns = file, monotonic_ns
+        self._good = self._crc = 0
+        self._chunks: list[_Written] = []
+        self._attachments: list[bytes] = []
+        self._sequences: Counter[int] = Counter()
+        self._pending: _Pending | None = None
+        self._put(layout.prefix())
+        for name, media_type, data in attachments:
+            self._attach(Attachment(now_ns, now_ns, name, media_type, data))
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file and in the chunk that is being made."""
+        return self._good + (len(self._pending.data) if self._pending else 0)
+
+    @property
+    def counts(self) -> Counter[int]:
+        """Messages by channel that are in the file."""
+        return sum((chunk.counts for chunk in self._chunks), Counter())
+
+    def add(self, channel: int, data: bytes, log_ns: int, publish_ns: int = 0) -> None:
+        """Take a message; the chunk is written when it is full."""
+        if self._pending is None:
+            self._pending = _Pending(self._monotonic_ns())
+        sequence = self._sequences[channel]
+        self._sequences[channel] += 1
+        self._pending.add(channel, sequence, max(0, log_ns), max(0, publish_ns), data)
+        if len(self._pending.data) >= CHUNK_BYTES:
+            self.flush()
+
+    def age_ns(self) -> int:
+        """For how long the oldest message has waited for its chunk to be written."""
+        return self._monotonic_ns() - self._pending.since_ns if self._pending else 0
+
+    def flush_if_old(self) -> None:
+        """Write a chunk that has waited for a second, full or not."""
+        if self.age_ns() >= CHUNK_AGE_NS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has been taken; it is lost if that fails."""
+        pending, self._pending = self._pending, None
+        if pending:
+            self._put_chunk(pending)
+
+    def finish(self, end: Callable[[], bytes]) -> None:
+        """Write the `end` event and all indexes; where there is no room, in the place of the last chunks.
+
+        `end` is asked again after each chunk that had to go. The file stays open.
+        """
+        try:
+            self.flush()
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+        while True:
+            try:
+                self._put_end(end())
+                return
+            except OSError as error:
+                self._cut()
+                if error.errno not in NO_ROOM or not self._chunks:
+                    raise
+                self._give_up_chunk()
+
+    def _put_end(self, event: bytes) -> None:
+        kept, sequence = len(self._chunks), self._sequences[EVENTS]
+        last = _Pending(0)
+        last.add(EVENTS, sequence, time.time_ns(), 0, event)
+        start, crc = self._good, self._crc
+        try:
+            self._put_chunk(last)
+            self._put(self._tail())
+        except OSError:
+            del self._chunks[kept:]
+            self._good, self._crc = start, crc
+            raise
+        os.fsync(self._file.fileno())
+
+    def _give_up_chunk(self) -> None:
+        chunk = self._chunks.pop()
+        self._good, self._crc = chunk.start, chunk.crc_before
+        self._cut()
+
+    def _put_chunk(self, pending: _Pending) -> None:
+        first_ns, last_ns = pending.times()
+        data = bytes(pending.data)
+        chunk = record_bytes(
+            Chunk(
+                compression="",
+                data=data,
+                message_start_time=first_ns,
+                message_end_time=last_ns,
+                uncompressed_crc=zlib.crc32(data),
+                uncompressed_size=len(data),
+            )
+        )
+        indexes = index_bytes(pending.offsets)
+        index = self._chunk_index(len(chunk), len(indexes), pending, (first_ns, last_ns))
+        written = _Written(self._good, record_bytes(index), self._crc, pending.counts(), (first_ns, last_ns))
+        self._put(chunk + indexes)
+        self._chunks.append(written)
+
+    def _chunk_index(self, length: int, indexes: int, pending: _Pending, times: tuple[int, int]) -> ChunkIndex:
+        places, at = {}, self._good + length
+        for channel in sorted(pending.offsets):
+            places[channel] = at
+            at += 9 + 6 + 16 * len(pending.offsets[channel])
+        return ChunkIndex(
+            chunk_start_offset=self._good,
+            chunk_length=length,
+            compression="",
+            compressed_size=len(pending.data),
+            uncompressed_size=len(pending.data),
+            message_start_time=times[0],
+            message_end_time=times[1],
+            message_index_offsets=places,
+            message_index_length=indexes,
+        )
+
+    def _attach(self, attachment: Attachment) -> None:
+        data, start = record_bytes(attachment), self._good
+        self._put(data)
+        index = AttachmentIndex(
+            offset=start,
+            length=len(data),
+            log_time=attachment.log_time,
+            create_time=attachment.create_time,
+            data_size=len(attachment.data),
+            name=attachment.name,
+            media_type=attachment.media_type,
+        )
+        self._attachments.append(record_bytes(index))
+
+    def _tail(self) -> bytes:
+        """DataEnd, summary, footer, magic."""
+        data_end = record_bytes(DataEnd(self._crc))
+        start = self._good + len(data_end)
+        groups: list[tuple[Opcode, bytes]] = [
+            (Opcode.SCHEMA, record_bytes(*layout.SCHEMAS)),
+            (Opcode.CHANNEL, record_bytes(*layout.CHANNELS.values())),
+            (Opcode.STATISTICS, record_bytes(self._statistics())),
+            (Opcode.CHUNK_INDEX, b"".join(chunk.index for chunk in self._chunks)),
+            (Opcode.ATTACHMENT_INDEX, b"".join(self._attachments)),
+        ]
+        summary, offsets = b"", list[McapRecord]()
+        for opcode, records in groups:
+            if records:
+                offsets.append(SummaryOffset(opcode, len(records), start + len(summary)))
+                summary += records
+        offsets_start = start + len(summary)
+        summary += record_bytes(*offsets)
+        footer = record_bytes(Footer(start, offsets_start, 0))[:-4]
+        crc = zlib.crc32(footer, zlib.crc32(summary))
+        return data_end + summary + footer + struct.pack("<I", crc) + MAGIC
+
+    def _statistics(self) -> Statistics:
+        counts = self.counts
+        times = [chunk.times for chunk in self._chunks]
+        return Statistics(
+            attachment_count=len(self._attachments),
+            channel_count=len(layout.CHANNELS),
+            channel_message_counts=dict(counts),
+            chunk_count=len(self._chunks),
+            message_count=counts.total(),
+            message_start_time=min((first for first, _ in times), default=0),
+            message_end_time=max((last for _, last in times), default=0),
+            metadata_count=0,
+            schema_count=len(layout.SCHEMAS),
+        )
+
+    def _put(self, data: bytes) -> None:
+        """Append all of it or, as far as the file allows, nothing."""
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._file.write(view) or 0 :]
+        except OSError:
+            self._cut()
+            raise
+        self._good += len(data)
+        self._crc = zlib.crc32(data, self._crc)
+
+    def _cut(self) -> None:
+        self._file.seek(self._good)
+        self._file.truncate(self._good)

@@ -1,0 +1,272 @@
+"""A recording as a source of packets, each with the side view that it was paired with."""
+
+from __future__ import annotations
+
+import glob
+import select
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.errors import SourceError, StageError, WireError
+from pipeline.ledger import Ledger
+from pipeline.recording.index import Entry, Index, Reader, open_index
+from pipeline.stage import Context, Source
+from pipeline.types import Frame, Item, Packet, StereoPair
+from pipeline.wire import HEADER_BYTES
+from stages.troubles import Troubles
+
+__all__ = ["Replay"]
+
+MS, S = 1_000_000, 1_000_000_000
+SHOWN_DAMAGE = 10
+
+
+@dataclass(kw_only=True)
+class Replay(Source):
+    """Play a recording: its packets in order, at the pace of their capture.
+
+    Recorded behind `pair`, a packet comes out with the very side frame of that pair, or none, so no `pair` is needed.
+    A packet whose side frame is damaged is dropped as `corrupt`: decoded without it, it would not be what was seen.
+    """
+
+    file: Annotated[str, Field(min_length=1, description="the recording, or a glob of its files")]
+    rate: Annotated[float, Field(ge=0, le=1000, description="1: the pace of capture; 0: as fast as possible")] = 1.0
+    start_s: Annotated[float, Field(ge=0, description="begin so many seconds of capture time after the first")] = 0.0
+    duration_s: Annotated[float | None, Field(gt=0, description="seconds of capture time; null: to the end")] = None
+    loop: Annotated[bool, Field(description="begin anew at the end, with frame numbers and times that go on")] = False
+    step: Annotated[bool, Field(description="wait for Enter before each frame; q and Enter ends")] = False
+    side: Annotated[
+        Source | None, Field(description="read the side views from here, by frame_id; null: those of the recording")
+    ] = None
+    packets_only: Annotated[bool, Field(description="leave the side views out, for `pair` or `send`")] = False
+
+    _context: Context = field(init=False, repr=False)
+    _index: Index = field(init=False, repr=False)
+    _chosen: list[Entry] = field(init=False, repr=False)
+    _reader: Reader = field(init=False, repr=False)
+    _troubles: Troubles | None = field(init=False, repr=False, default=None)
+    _first_pts_ns: int = field(init=False, repr=False, default=0)
+    _begin_ns: int | None = field(init=False, repr=False, default=None)
+    _side_of: tuple[Any, Frame] | None = field(init=False, repr=False, default=None)
+
+    def open(self, context: Context) -> None:
+        """Read the whole file once. Raises SourceError where it is no recording or has nothing to play."""
+        self._context, self._reader, self._troubles = context, Reader(), Troubles(context)
+        self._index = open_index(_files(self.file))
+        self._chosen = self._choose()
+        self._tell_shortcomings()
+        context.facts.update(self._facts())
+        if self.side is not None:
+            self.side.open(replace(context, ledger=Ledger(), facts={}))
+
+    def read(self) -> Iterator[Item]:
+        """StereoPairs, or Packets where no pairing was recorded or wanted."""
+        return self._read(paced=True)
+
+    def pull(self) -> Iterator[Item]:
+        return self._read(paced=False)
+
+    def expected_frames(self) -> int | None:
+        return None if self.loop else sum(entry.packet.role == "primary" for entry in self._chosen)
+
+    def close(self) -> None:
+        self._reader.close()
+        if self._troubles is not None:
+            self._troubles.close()
+        if self.side is not None:
+            self.side.close()
+
+    def _choose(self) -> list[Entry]:
+        """The packets between start and end; by capture time, as frames stand alone."""
+        stamps = [entry.packet.pts_ns for entry in self._index.primaries]
+        if not stamps:
+            found = f"; {self._index.damage[0]}" if self._index.damage else ""
+            raise SourceError(f"{self.file} has no packet of a primary view{found}")
+        first_ns = min(stamps) + round(self.start_s * S)
+        end_ns = None if self.duration_s is None else first_ns + round(self.duration_s * S)
+        chosen = [
+            entry
+            for entry in self._index.entries
+            if entry.packet.pts_ns >= first_ns and (end_ns is None or entry.packet.pts_ns < end_ns)
+        ]
+        if not any(entry.packet.role == "primary" for entry in chosen):
+            length = (max(stamps) - min(stamps)) / S
+            raise SourceError(f"{self.file} has no frame there: it lasts {length:.3f} s, start_s is {self.start_s:g}")
+        return chosen
+
+    def _tell_shortcomings(self) -> None:
+        for damage in self._index.damage[:SHOWN_DAMAGE]:
+            self._context.log.warning("%s", damage)
+        if why := self._index.shortcomings:
+            self._context.log.warning("%s is not complete: %s", self.file, "; ".join(why))
+
+    def _facts(self) -> dict[str, Any]:
+        """What the recording knows for the report, and the weights for the link and the decoder."""
+        stream, first = self._index.stream, next(e.packet for e in self._chosen if e.packet.role == "primary")
+        known = {name: stream[name] for name in ("model", "encode_device") if isinstance(stream.get(name), str)}
+        side_bytes = sum(HEADER_BYTES + e.payload_bytes for e in self._chosen if e.packet.role == "side")
+        return {
+            **known,
+            "model_id": first.model_id.hex(),
+            "quality": first.quality,
+            "width": first.width,
+            "height": first.height,
+            "side_bytes_on_wire": side_bytes,
+        }
+
+    # Playing.
+
+    def _read(self, *, paced: bool) -> Iterator[Item]:
+        self._first_pts_ns = min(entry.packet.pts_ns for entry in self._chosen if entry.packet.role == "primary")
+        self._begin_ns = None
+        ids, pts_ns = _period(self._chosen)
+        turn = 0
+        while turn == 0 or self.loop:
+            for entry in self._chosen:
+                item = self._item(entry, turn * ids, turn * pts_ns)
+                if item is None:
+                    continue
+                if paced and not self._wait(item):
+                    return
+                if self._context.stop.is_set():
+                    return
+                yield self._stamped(item)
+            turn += 1
+
+    def _item(self, entry: Entry, more_ids: int, more_ns: int) -> Packet | StereoPair | None:
+        """What is played of an entry; None where that is damaged, which is counted."""
+        bare = replace(entry.packet, frame_id=entry.packet.frame_id + more_ids, pts_ns=entry.packet.pts_ns + more_ns)
+        try:
+            packet = replace(bare, payload=self._reader.packet(entry.place).payload)
+            self._account(packet)
+            paired = entry.pair is not None or entry.side_lost or self.side is not None
+            if packet.role != "primary" or self.packets_only or not paired:
+                return packet
+            return self._paired(entry, packet, more_ids, more_ns)
+        except WireError as error:
+            self._refuse(bare, str(error))
+            return None
+
+    def _paired(self, entry: Entry, packet: Packet, more_ids: int, more_ns: int) -> StereoPair:
+        side = self._side(entry, packet)
+        if side is None:
+            self._context.ledger.note(packet.frame_id, unpaired=1.0)
+            self._context.metrics.unpaired.inc()
+            return StereoPair(packet, None)
+        offset_ns = entry.pair.offset_ns if entry.pair else side.pts_ns - entry.packet.pts_ns
+        self._context.ledger.note(packet.frame_id, side_offset_ms=offset_ns / MS)
+        self._context.metrics.pair_offset_seconds.set(offset_ns / S)
+        side = replace(side, frame_id=side.frame_id + more_ids, pts_ns=side.pts_ns + more_ns, role="side")
+        return StereoPair(packet, side, offset_ns)
+
+    def _side(self, entry: Entry, packet: Packet) -> Frame | None:
+        """The side frame of a packet, from the recording or from `side`."""
+        if self.side is not None:
+            return self._side_from(self.side, entry, packet)
+        if entry.side_lost:
+            raise WireError("the side frame that it was paired with is damaged")
+        if entry.pair is not None and entry.pair.side is not None and entry.side is None:
+            raise StageError(
+                "replay", packet.frame_id, "the recording does not have the side views, give their source with `side`"
+            )
+        if entry.side is None:
+            return None
+        if self._side_of is None or self._side_of[0] != entry.side:
+            self._side_of = (entry.side, self._picture(self._reader.packet(entry.side)))
+        return self._side_of[1]
+
+    def _side_from(self, source: Source, entry: Entry, packet: Packet) -> Frame | None:
+        """The frame that the recording names; where it names none, that of the same frame_id."""
+        if entry.pair is not None and entry.pair.side is None:
+            return None
+        frame_id = entry.pair.side.frame_id if entry.pair and entry.pair.side else entry.packet.frame_id
+        side = source.frame_at(frame_id)
+        if side is not None and side.view == packet.view:
+            raise StageError(
+                "replay", packet.frame_id, f"the side view and the primary view are both the {side.view} one"
+            )
+        return side
+
+    def _picture(self, packet: Packet) -> Frame:
+        from stages.picture import UnreadablePictureError, decode_picture
+
+        try:
+            pixels = decode_picture(packet.payload)
+        except UnreadablePictureError as error:
+            raise WireError(f"its side frame: {error}") from error
+        return Frame(pixels, packet.view, packet.frame_id, packet.pts_ns, packet.taken_ns, "side")
+
+    def _account(self, packet: Packet) -> None:
+        size, metrics = len(packet.payload), self._context.metrics
+        metrics.payload_bytes.labels(packet.role).inc(size)
+        if packet.role == "primary":
+            self._context.ledger.frame_in(packet.frame_id, packet.pts_ns)
+            self._context.ledger.note(
+                packet.frame_id,
+                payload_bytes=size,
+                wire_bytes=HEADER_BYTES + size,
+                bpp=8 * size / (packet.width * packet.height),
+            )
+
+    def _refuse(self, packet: Packet, why: str) -> None:
+        if packet.role == "primary":
+            self._context.ledger.drop(packet.frame_id, "corrupt", packet.pts_ns)
+        if self._troubles is not None:
+            self._troubles.say(f"replay: the {packet.role} view of frame {packet.frame_id} is left out: {why}")
+
+    # Time.
+
+    def _wait(self, item: Packet | StereoPair) -> bool:
+        """Until the item is due; False where the user wants no more."""
+        packet = item.primary if isinstance(item, StereoPair) else item
+        if self.step and packet.role == "primary":
+            return self._await_enter(packet.frame_id)
+        clock = self._context.clock
+        now_ns = clock.monotonic_ns()
+        self._begin_ns = now_ns if self._begin_ns is None else self._begin_ns
+        if self.rate > 0:
+            due_ns = self._begin_ns + round((packet.pts_ns - self._first_pts_ns) / self.rate)
+            clock.sleep((due_ns - now_ns) / S, until=self._context.stop)
+        return True
+
+    def _await_enter(self, frame_id: int) -> bool:
+        self._context.log.info("Enter plays frame %d, q ends", frame_id)
+        while not self._context.stop.is_set():
+            if select.select([sys.stdin], [], [], 0.2)[0]:
+                line = sys.stdin.readline()
+                return bool(line) and line.strip().lower() != "q"
+        return False
+
+    def _stamped(self, item: Packet | StereoPair) -> Packet | StereoPair:
+        """This node hands it over now, by its own clock."""
+        now_ns = self._context.clock.wall_ns()
+        if isinstance(item, StereoPair) and isinstance(item.primary, Packet):
+            return replace(item, primary=_handed_over(item.primary, now_ns))
+        return _handed_over(item, now_ns) if isinstance(item, Packet) else item
+
+
+def _handed_over(packet: Packet, now_ns: int) -> Packet:
+    return replace(packet, taken_ns=now_ns, clock_offset_ns=0)
+
+
+def _files(text: str) -> list[Path]:
+    if Path(text).is_file() or not glob.has_magic(text):
+        return [Path(text)]
+    found = sorted(Path(match) for match in glob.glob(text) if Path(match).is_file())
+    if not found:
+        raise SourceError(f"{text}: no file matches")
+    return found
+
+
+def _period(entries: list[Entry]) -> tuple[int, int]:
+    """By how much frame numbers and times are more in each turn of a loop."""
+    ids = [entry.packet.frame_id for entry in entries]
+    stamps = sorted({entry.packet.pts_ns for entry in entries if entry.packet.role == "primary"})
+    interval_ns = int(np.median(np.diff(stamps))) if len(stamps) > 1 else 100 * MS
+    return max(ids) - min(ids) + 1, stamps[-1] - stamps[0] + interval_ns
