@@ -9,6 +9,7 @@ then taken from the original side view. From the authors' code (siFinder.py, AE.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -40,10 +41,43 @@ def _aligned(decoded: Tensor, side_decoded: Tensor, side: Tensor) -> Tensor:
     rows = []
     for top in range(0, decoded.shape[1], PATCH[0]):
         patches = torch.stack(torch.split(colours[:, top : top + PATCH[0]], PATCH[1], 2))
-        likeness = _correlation(patches, where, spread) * _mask(top, len(patches), where)
-        places = likeness.flatten(1).argmax(1).tolist()
-        rows.append(torch.cat([_window(side, *divmod(place, likeness.shape[2])) for place in places], 2))
+        places = _places(patches, where, spread, top)
+        rows.append(torch.cat([_window(side, *divmod(place, spread.shape[1])) for place in places], 2))
     return torch.cat(rows, 1)
+
+
+def _places(patches: Tensor, where: Tensor, spread: Tensor, top: int) -> list[int]:
+    """Where each of a row of patches (P, 3, 20, 24) is found: row * columns + column of the window.
+
+    From the nearest rows to the farthest: no correlation exceeds 1, so a patch is settled once the mask farther out is
+    below what it has found (measured: 25 s before, 3.6 s so, for a KITTI picture on one core).
+    """
+    rows, columns = spread.shape
+    best = torch.full((len(patches),), -math.inf, device=where.device)
+    places = torch.zeros(len(patches), dtype=torch.int64, device=where.device)
+    for start, stop, most in _bands(top, rows, where.shape[1]):
+        unsettled = (best < most).nonzero()[:, 0]
+        if len(unsettled) == 0:
+            continue
+        likeness = _correlation(patches[unsettled], where[:, start : stop + PATCH[0] - 1], spread[start:stop])
+        likeness = likeness * _mask(top, unsettled, range(start, stop), where)
+        value, place = likeness.flatten(1).max(1)
+        better = value > best[unsettled]
+        best[unsettled[better]] = value[better]
+        places[unsettled[better]] = place[better] + start * columns
+    found: list[int] = places.tolist()
+    return found
+
+
+def _bands(top: int, rows: int, height: int) -> Iterator[tuple[int, int, float]]:
+    """Ranges of rows, outward from `top`, each with the greatest value that the mask has in it."""
+    step = max(PATCH[0], height // 8)
+    for near in range(0, rows, step):
+        most = math.exp(-4 * math.log(2) * (near / (0.5 * height)) ** 2)
+        for start, stop in ((top + near, top + near + step), (top - near - step + 1, top - near + 1)):
+            first, last = max(start, 0), min(stop, rows)
+            if first < last:
+                yield first, last, most
 
 
 def _correlation(patches: Tensor, where: Tensor, spread: Tensor) -> Tensor:
@@ -62,13 +96,12 @@ def _spread(where: Tensor) -> Tensor:
     return (squares - sums.square() / (len(where) * area)).clamp_min(0).sqrt().float()
 
 
-def _mask(top: int, count: int, where: Tensor) -> Tensor:
-    """Gaussians (count, rows, columns) around a row of patches: 1/2 a quarter of the picture away."""
+def _mask(top: int, patches: Tensor, rows: range, where: Tensor) -> Tensor:
+    """Gaussians (patches, rows, columns) around patches of the row at `top`: 1/2 a quarter of the picture away."""
     height, width = where.shape[1:]
-    rows = torch.arange(height - PATCH[0] + 1, device=where.device) - top
-    columns = torch.arange(width - PATCH[1] + 1, device=where.device)
-    columns = columns - torch.arange(count, device=where.device)[:, None] * PATCH[1]
-    far = (rows / (0.5 * height)).square()[None, :, None] + (columns / (0.5 * width)).square()[:, None, :]
+    down = torch.arange(rows.start, rows.stop, device=where.device) - top
+    across = torch.arange(width - PATCH[1] + 1, device=where.device) - patches[:, None] * PATCH[1]
+    far = (down / (0.5 * height)).square()[None, :, None] + (across / (0.5 * width)).square()[:, None, :]
     return torch.exp(-4 * math.log(2) * far)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stages.codec.patch_search import PATCH, _correlation, _spread, aligned_patches
+from stages.codec.patch_search import PATCH, _colours, _correlation, _mask, _places, _spread, aligned_patches
 
 
 def textured(height, width, seed=0):
@@ -56,3 +56,16 @@ def test_flat_or_forged_pictures_give_patches_all_the_same(value):
 def test_any_size_and_batch(size):
     pictures = torch.rand(2, 3, *size)
     assert aligned_patches(pictures, pictures, pictures).shape == pictures.shape
+
+
+def test_settling_early_changes_nothing():
+    """The whole of every correlation, times the whole of its mask, has its maximum at the same place."""
+    x, side = textured(120, 96, 3), textured(120, 96, 4)
+    x[..., :40, :48] = side[..., 60:100, 20:68]
+    where, colours = _colours(side[0]), _colours(x[0])
+    spread = _spread(where)
+    for top in (0, 40, 100):
+        patches = torch.stack(colours[:, top : top + PATCH[0]].split(PATCH[1], 2))
+        mask = _mask(top, torch.arange(4), range(spread.shape[0]), where)
+        expected = (_correlation(patches, where, spread) * mask).flatten(1).argmax(1)
+        assert _places(patches, where, spread, top) == expected.tolist()
