@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "main"]
 
+LEAST_SIZE = 16
+"""Of a picture that the synthetic drive renders."""
 SIZES = ("256x128", "640x368", "1242x375")
 
 
@@ -102,6 +104,8 @@ def _size(text: str) -> tuple[int, int]:
         width, height = (int(n) for n in text.lower().split("x"))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, for example 1242x375, found {text!r}") from error
+    if min(width, height) < LEAST_SIZE:
+        raise argparse.ArgumentTypeError(f"expected at least {LEAST_SIZE}x{LEAST_SIZE}, found {text!r}")
     return width, height
 
 

@@ -59,10 +59,9 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not allowed, expected at least 1")
-    return number
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text} is not allowed, expected a whole number of at least 1")
+    return int(text)
 
 
 def _run_all(session: _Session, parts: Sequence[tuple[str, Config]], out: Path) -> int:

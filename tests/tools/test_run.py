@@ -92,9 +92,10 @@ def test_an_unknown_node_lists_those_there_are(tmp_path, capsys):
     assert "has no node 'decode', expected one of encoder, decoder" in capsys.readouterr().err
 
 
-def test_threads_must_be_positive(tmp_path, capsys):
-    assert cli.main(["run", config(tmp_path, ONE), "--threads", "0"]) == 2
-    assert "expected at least 1" in capsys.readouterr().err
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])
+def test_threads_must_be_a_positive_number(tmp_path, capsys, text):
+    assert cli.main(["run", config(tmp_path, ONE), "--threads", text]) == 2
+    assert f"{text} is not allowed, expected a whole number of at least 1" in capsys.readouterr().err
 
 
 def test_a_port_in_use_is_one_sentence(tmp_path, capsys):
