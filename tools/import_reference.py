@@ -42,7 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fit",
         choices=FITS,
-        default="tiles",
         help="cross_attention, which has one size: cut other pictures into tiles of it (default), or resize them to it",
     )
 

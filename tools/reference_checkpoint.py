@@ -204,8 +204,8 @@ class Wanted:
     """auto, fixed or published"""
     size: tuple[int, int] | None = None
     """Width and height of the pictures that the network was made for, where it has one size."""
-    fit: str = "tiles"
-    """What such a network does with other pictures: tiles or resize."""
+    fit: str | None = None
+    """What such a network does with other pictures: tiles (also if None) or resize."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,13 +249,14 @@ def convert(checkpoint: Path, model: str, out: Path, wanted: Wanted = Wanted()) 
         raise SidecastError(f"{out} can't be written: {error.strerror}") from error
     about = [model, f"{codec.latent_channels} channels"]
     about += [f"decoder {description['decoder']}"] if LAYOUTS[model].has_quirk else []
-    about += [f"{config['fit']} of {config['width']} x {config['height']}"] if LAYOUTS[model].has_size else []
+    about += [f"works on {codec.works_on}"] if LAYOUTS[model].has_size else []
     return f"{out}: {', '.join(about)}, {len(tables.frequencies)} table entries, model id {identity.hex()}"
 
 
 def read_training_model(checkpoint: Path, model: str, wanted: Wanted = Wanted()) -> Any:
     """The training model of ours with the checkpoint's weights."""
     layout = LAYOUTS[model]
+    _check_wanted(model, layout, wanted)
     state, optimizer = _read(checkpoint)
     repeats_second = layout.has_quirk and _repeats_second(checkpoint, state, optimizer, wanted.decoder)
     _check_names(checkpoint, model, state)
@@ -264,7 +265,7 @@ def read_training_model(checkpoint: Path, model: str, wanted: Wanted = Wanted())
         settings["repeat_second"] = repeats_second
     if layout.has_size:
         width, height = wanted.size or _size(checkpoint, state)
-        settings |= {"height": height, "width": width, "fit": wanted.fit}
+        settings |= {"height": height, "width": width, "fit": wanted.fit or "tiles"}
     try:
         training = layout.build(**settings)
     except ValueError as error:
@@ -278,6 +279,18 @@ def read_training_model(checkpoint: Path, model: str, wanted: Wanted = Wanted())
     # What has no published counterpart, such as an integer h_s, is made on export.
     training.load_state_dict({**expected, **ours})
     return training.eval()
+
+
+def _check_wanted(model: str, layout: Layout, wanted: Wanted) -> None:
+    """Nothing may be asked for that makes no difference."""
+    if wanted.decoder == "published" and not layout.has_quirk:
+        raise SidecastError(f"--decoder published is for {_names('has_quirk')} only: {model} was never trained so")
+    if (wanted.size or wanted.fit) and not layout.has_size:
+        raise SidecastError(f"--size and --fit are for {_names('has_size')} only: {model} takes pictures of any size")
+
+
+def _names(trait: str) -> str:
+    return " and ".join(name for name, layout in LAYOUTS.items() if getattr(layout, trait))
 
 
 def _size(checkpoint: Path, state: State) -> tuple[int, int]:

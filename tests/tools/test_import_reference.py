@@ -207,3 +207,10 @@ def test_hyperprior_of_other_widths_is_one_sentence(checkpoint, tmp_path, capsys
     torch.save(content, tmp_path / "changed.pt")
     sentence = refusal(capsys, tmp_path / "changed.pt", tmp_path / "ref.safetensors", "bmshj18")
     assert "has shape" in sentence
+
+
+@pytest.mark.parametrize("option", [("--decoder", "published"), ("--size", "256x128"), ("--fit", "tiles")])
+def test_option_that_makes_no_difference_is_refused(checkpoint, tmp_path, capsys, option):
+    sentence = refusal(capsys, checkpoint("bls17"), tmp_path / "ref.safetensors", "bls17", *option)
+    assert option[0] in sentence
+    assert "only: bls17 " in sentence
