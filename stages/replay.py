@@ -35,7 +35,10 @@ class Replay(Source):
     A packet whose side frame is damaged is dropped as `corrupt`: decoded without it, it would not be what was seen.
     """
 
-    file: Annotated[str, Field(min_length=1, description="the recording, or a glob of its files")]
+    file: Annotated[
+        str | Annotated[list[str], Field(min_length=1)],
+        Field(description="the recording, a glob of its files, or a list of them"),
+    ]
     rate: Annotated[float, Field(ge=0, le=1000, description="1: the pace of capture; 0: as fast as possible")] = 1.0
     start_s: Annotated[float, Field(ge=0, description="begin so many seconds of capture time after the first")] = 0.0
     duration_s: Annotated[float | None, Field(gt=0, description="seconds of capture time; null: to the end")] = None
@@ -82,12 +85,16 @@ class Replay(Source):
         if self.side is not None:
             self.side.close()
 
+    @property
+    def _name(self) -> str:
+        return self.file if isinstance(self.file, str) else self.file[0]
+
     def _choose(self) -> list[Entry]:
         """The packets between start and end; by capture time, as frames stand alone."""
         stamps = [entry.packet.pts_ns for entry in self._index.primaries]
         if not stamps:
             found = f"; {self._index.damage[0]}" if self._index.damage else ""
-            raise SourceError(f"{self.file} has no packet of a primary view{found}")
+            raise SourceError(f"{self._name} has no packet of a primary view{found}")
         first_ns = min(stamps) + round(self.start_s * S)
         end_ns = None if self.duration_s is None else first_ns + round(self.duration_s * S)
         chosen = [
@@ -97,14 +104,14 @@ class Replay(Source):
         ]
         if not any(entry.packet.role == "primary" for entry in chosen):
             length = (max(stamps) - min(stamps)) / S
-            raise SourceError(f"{self.file} has no frame there: it lasts {length:.3f} s, start_s is {self.start_s:g}")
+            raise SourceError(f"{self._name} has no frame there: it lasts {length:.3f} s, start_s is {self.start_s:g}")
         return chosen
 
     def _tell_shortcomings(self) -> None:
         for damage in self._index.damage[:SHOWN_DAMAGE]:
             self._context.log.warning("%s", damage)
         if why := self._index.shortcomings:
-            self._context.log.warning("%s is not complete: %s", self.file, "; ".join(why))
+            self._context.log.warning("%s is not complete: %s", self._name, "; ".join(why))
 
     def _facts(self) -> dict[str, Any]:
         """What the recording knows for the report, and the weights for the link and the decoder."""
@@ -255,12 +262,14 @@ def _handed_over(packet: Packet, now_ns: int) -> Packet:
     return replace(packet, taken_ns=now_ns, clock_offset_ns=0)
 
 
-def _files(text: str) -> list[Path]:
-    if Path(text).is_file() or not glob.has_magic(text):
-        return [Path(text)]
-    found = sorted(Path(match) for match in glob.glob(text) if Path(match).is_file())
+def _files(given: str | list[str]) -> list[Path]:
+    if isinstance(given, list):
+        return [path for text in given for path in _files(text)]
+    if Path(given).is_file() or not glob.has_magic(given):
+        return [Path(given)]
+    found = sorted(Path(match) for match in glob.glob(given) if Path(match).is_file())
     if not found:
-        raise SourceError(f"{text}: no file matches")
+        raise SourceError(f"{given}: no file matches")
     return found
 
 

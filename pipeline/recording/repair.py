@@ -1,0 +1,73 @@
+"""A truncated or damaged recording made whole: what is sound goes to a new file, what is not is counted."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import SidecastError
+from pipeline.recording.index import Index, Place, Reader, open_index
+from pipeline.recording.layout import BITS, EVENTS, PAIRS, SIDE, is_sound
+from pipeline.recording.scan import Found, scan
+from pipeline.recording.writer import Writer
+
+__all__ = ["Repaired", "repair"]
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What became of a recording."""
+
+    index: Index
+    """Of the damaged file."""
+    kept: Counter[int]
+    """Messages by channel in the new one."""
+
+
+def repair(source: Path, target: Path) -> Repaired:
+    """Copy all that is sound. Raises SourceError for a file that is no recording, SidecastError if it can't write."""
+    index, scanned = open_index([source]), scan(source)
+    part = target.with_name(f"{target.name}.part")
+    reader = Reader()
+    try:
+        with part.open("xb", buffering=0) as file:
+            attachments = [(a.name, a.media_type, a.data) for a in scanned.attachments]
+            created_ns = min((a.create_time for a in scanned.attachments), default=0)
+            writer = Writer(file, attachments, now_ns=created_ns)
+            for found in scanned.messages:
+                _copy(found, reader.data(Place(source, found.offset, found.length)), writer)
+            writer.finish(lambda: json.dumps(_end(index, writer)).encode())
+        part.replace(target)
+    except OSError as error:
+        raise SidecastError(f"{part} cannot be written: {error.strerror or error}") from error
+    finally:
+        reader.close()
+    return Repaired(index, writer.counts)
+
+
+def _copy(found: Found, data: bytes, writer: Writer) -> None:
+    if found.channel in (BITS, SIDE, PAIRS) and not is_sound(found.channel, data):
+        return
+    if found.channel == EVENTS and b'"end"' in data[:40]:
+        return
+    writer.add(found.channel, data, found.log_ns, found.publish_ns)
+
+
+def _end(index: Index, writer: Writer) -> dict[str, Any]:
+    """The end of the new file, which says what is missing."""
+    old = next((event for event in reversed(index.events) if event.get("event") == "end"), {})
+    dropped = int(old.get("dropped", 0)) + index.lost[BITS]
+    why = "; ".join([*([str(old["why"])] if old.get("why") else []), *_reasons(index)])
+    end = {"event": "end", "packets": writer.counts[BITS], "dropped": dropped, "complete": not why}
+    return {**end, "why": f"repaired: {why}"} if why else end
+
+
+def _reasons(index: Index) -> list[str]:
+    places = len(index.damage)
+    return [
+        *(["it was cut off before its end"] if index.unfinished else []),
+        *([f"{places} damaged place{'s' * (places != 1)}"] if places else []),
+    ]
