@@ -20,7 +20,7 @@ from stages.codec import coding, container, weights_file
 from stages.codec.entropy import CodingTables, SymbolReader, encode_groups
 from stages.codec.errors import BitstreamError, CodecError
 from stages.codec.fit import fit_of
-from stages.codec.model import HyperModel, Model
+from stages.codec.model import AnyModel
 
 __all__ = ["MAX_PIXELS", "Codec", "Prepared", "load_codec"]
 
@@ -46,7 +46,7 @@ class Codec:
 
     def __init__(
         self,
-        model: Model | HyperModel,
+        model: AnyModel,
         tables: CodingTables,
         *,
         model_id: bytes,
@@ -79,9 +79,9 @@ class Codec:
         """The payload of a picture. CodecError for a wrong shape, a quality out of range, values that aren't finite."""
         height, width = self._size(x)
         header = container.Header(width, height, self._quality(quality))
-        groups = coding.written(self._model, self._fitted(x), header.quality)
-        words = encode_groups(groups, self._tables)
-        return container.pack(header, container.checksum(header, *(symbols for symbols, _ in groups)), words)
+        coded = coding.written(self._model, self._fitted(x), header.quality)
+        words = encode_groups(coded.groups, self._tables)
+        return container.pack(header, container.checksum(header, *coded.symbols), words)
 
     @torch.inference_mode()
     def decode(
@@ -144,11 +144,11 @@ class Codec:
         _, check, words = container.parse(payload)
         h, w = (n // self._model.latent_stride for n in self._fit.size(header.height, header.width))
         reader = SymbolReader(words, self._tables)
-        groups = [symbols for symbols, _ in coding.read(self._model, reader, header.quality, h, w)]
+        symbols = coding.read(self._model, reader, header.quality, h, w).symbols
         reader.close()
-        if container.checksum(header, *groups) != check:
+        if container.checksum(header, *symbols) != check:
             raise BitstreamError("the payload is damaged: the checksum of its symbols differs")
-        return groups[-1]
+        return symbols[-1]
 
     def _quality(self, quality: float | None) -> float:
         """The quality as it travels, in steps of 1/256."""

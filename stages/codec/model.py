@@ -15,7 +15,7 @@ x ──────► analyse_both ──► latent, hyper ──► coder ─
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["MODELS", "ConfigValue", "HyperModel", "Model", "Network", "model_class"]
+__all__ = ["MODELS", "AnyModel", "ConfigValue", "ContextModel", "HyperModel", "Model", "Network", "model_class"]
 
 ConfigValue = bool | int | float | str
 
@@ -120,6 +120,35 @@ class HyperModel(Network, Protocol):
 
     def highest_index(self, quality: float) -> int:
         """The greatest index that either of them can give."""
+
+
+class ContextModel(Network, Protocol):
+    """A network whose latent is coded in passes: each one's tables follow from the symbols of those before."""
+
+    context: Any
+    """The context model; None where there is none, and the network is a `Model`."""
+
+    def analyse(self, x: Tensor, quality: float) -> Tensor:
+        """As in `Model`."""
+
+    def residuals(
+        self, symbols: NDArray[np.int32], quality: float
+    ) -> list[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+        """What is coded for symbols (C, h, w): groups of numbers, each number with the index of its table."""
+
+    def restored(
+        self, read: Callable[[NDArray[np.int64]], NDArray[np.int32]], quality: float, h: int, w: int
+    ) -> NDArray[np.int32]:
+        """Symbols (C, h, w), from a reader of the numbers that belong to table indices, one group after the other.
+
+        Exact: the same on every machine, device and number of threads, whatever the numbers.
+        """
+
+    def highest_index(self, quality: float) -> int:
+        """The greatest index that can occur."""
+
+
+AnyModel = Model | HyperModel | ContextModel
 
 
 def model_class(name: str) -> type[Any]:

@@ -34,7 +34,7 @@ from torch import Tensor
 from stages.codec.coding import highest_index
 from stages.codec.entropy import CodingTables
 from stages.codec.errors import WeightsError
-from stages.codec.model import MODELS, ConfigValue, HyperModel, Model, Network, model_class
+from stages.codec.model import MODELS, AnyModel, ConfigValue, Network, model_class
 
 __all__ = ["ALIASES", "FORMAT", "Weights", "find", "load", "model_id", "save", "shipped"]
 
@@ -57,7 +57,7 @@ class Weights:
 
     name: str
     """The file's name without suffix."""
-    model: Model | HyperModel
+    model: AnyModel
     tables: CodingTables
     model_id: bytes
     description: dict[str, Any]
@@ -168,7 +168,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return about, tensors
 
 
-def _built(path: Path, name: str, config: Any) -> Model | HyperModel:
+def _built(path: Path, name: str, config: Any) -> AnyModel:
     cls = model_class(name)
     if not isinstance(config, dict):
         raise WeightsError(f"{path} has no config object for {name}")
@@ -183,7 +183,7 @@ def _built(path: Path, name: str, config: Any) -> Model | HyperModel:
         if isinstance(value, int) and not 0 <= value <= _MAX_SETTING:
             raise WeightsError(f"{path}: setting {key!r} of {name} is {value}, expected 0 to {_MAX_SETTING}")
     try:
-        model: Model | HyperModel = cls(**config)
+        model: AnyModel = cls(**config)
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise WeightsError(f"{path}: {name} can't be built: {error}") from error
     return model
@@ -214,7 +214,7 @@ def _tables(path: Path, tensors: Mapping[str, Tensor]) -> CodingTables:
         raise WeightsError(f"{path}: {error}") from error
 
 
-def _check_indices(path: Path, model: Model | HyperModel, tables: CodingTables) -> None:
+def _check_indices(path: Path, model: AnyModel, tables: CodingTables) -> None:
     """Whatever the quality, its tables must be there."""
     for quality in model.quality_range:
         highest = highest_index(model, quality)

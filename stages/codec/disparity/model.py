@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from stages.codec.density import LEAST_LIKELIHOOD, FactorizedDensity
 from stages.codec.disparity.blocks import DepthConvBlock
+from stages.codec.disparity.context import TABLES, Context, residuals, restored
 from stages.codec.disparity.match import Match, RowSearch, WindowSearch, warp
 from stages.codec.model import ConfigValue
 from stages.codec.precision import autocast
 
 __all__ = ["Disparity", "PreparedSide", "TrainingOutput"]
 
+Ints = NDArray[np.int32]
 STRIDE = 16
 KERNEL = 32
 BORDER = (KERNEL - STRIDE) // 2
@@ -87,11 +89,15 @@ class Disparity(nn.Module):
     default_quality = 24.0
     training_only: tuple[str, ...] = ("prior.",)
 
-    def __init__(self, latent: int = 128, trunk: int = 96, head: int = 48, anchors: int = 8) -> None:
+    def __init__(self, latent: int = 128, trunk: int = 96, head: int = 48, anchors: int = 8, context: int = 0) -> None:
+        """`context`: hidden units of the context model, which is fitted after training; 0: coded without one."""
         super().__init__()
         if not (1 <= latent <= 768 and 1 <= trunk <= 1024 and 1 <= head <= 1024 and 2 <= anchors <= 64):
             raise ValueError(f"latent {latent}, trunk {trunk}, head {head}, anchors {anchors}: out of bounds")
-        self.config: Mapping[str, ConfigValue] = {"latent": latent, "trunk": trunk, "head": head, "anchors": anchors}
+        if not 0 <= context <= 256:
+            raise ValueError(f"context {context}: out of bounds")
+        config = {"latent": latent, "trunk": trunk, "head": head, "anchors": anchors}
+        self.config: Mapping[str, ConfigValue] = config | ({"context": context} if context else {})
         self.latent_channels, self.anchors = latent, anchors
         self.mean = nn.Parameter(torch.zeros(3))
         self.analysis = nn.Parameter(torch.zeros(latent, 3, KERNEL, KERNEL))
@@ -120,6 +126,7 @@ class Disparity(nn.Module):
         self.to_4 = nn.Sequential(nn.Conv2d(trunk, 192, 1), nn.PixelShuffle(2))
         self.head = nn.Sequential(nn.Conv2d(48 + 48 + 50 + 48, head, 1), DepthConvBlock(head), DepthConvBlock(head))
         self.out = nn.Sequential(nn.Conv2d(head, 48, 1), nn.PixelShuffle(4))
+        self.context = Context(latent, context) if context else None
 
     @torch.no_grad()
     def set_steps(self, coarsest: float, finest: float) -> None:
@@ -250,6 +257,23 @@ class Disparity(nn.Module):
         """The coding table of each channel (C,) at a quality: that of the nearest whole one."""
         first = math.floor(quality + 0.5) * self.latent_channels
         return np.arange(first, first + self.latent_channels)
+
+    def residuals(self, symbols: Ints, quality: float) -> list[tuple[Ints, NDArray[np.int64]]]:
+        """What is coded for symbols (C, h, w) where there is a context model."""
+        return residuals(self._context(), symbols, quality)
+
+    def restored(self, read: Callable[[NDArray[np.int64]], Ints], quality: float, h: int, w: int) -> Ints:
+        """Symbols (C, h, w) where there is a context model."""
+        return restored(self._context(), read, quality, h, w)
+
+    def highest_index(self, quality: float) -> int:
+        """That of the table for the number of active channels."""
+        return TABLES
+
+    def _context(self) -> Context:
+        if self.context is None:
+            raise ValueError("this network has no context model")
+        return self.context
 
     def _interpolate(self, anchors: Tensor, quality: Tensor) -> Tensor:
         """(anchors, C) at qualities (B,) -> (B, C), linear between the anchors."""

@@ -52,11 +52,11 @@ def made_valid(codec, payload):
             return payload
         h, w = (n // 16 for n in codec._fit.size(header.height, header.width))
         endless = words[: len(words) // 4 * 4] + bytes(1 << 16)  # what a decoder takes missing words for
-        groups = read(codec._model, SymbolReader(endless, codec._tables), header.quality, h, w)
+        coded = read(codec._model, SymbolReader(endless, codec._tables), header.quality, h, w)
     except (BitstreamError, AssertionError, ValueError):
         return payload
-    check = checksum(header, *(symbols for symbols, _ in groups))
-    return pack(header, check, encode_groups(groups, codec._tables))
+    check = checksum(header, *coded.symbols)
+    return pack(header, check, encode_groups(coded.groups, codec._tables))
 
 
 def attack(path, count):

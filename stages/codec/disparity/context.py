@@ -1,0 +1,362 @@
+"""The integer context model: which coding table a symbol of the latent uses, from the symbols decoded before it.
+
+The latent is coded in passes, the first channels (which hold most of the bits) alone and from coarse to fine positions:
+
+    channels 0           every fourth position of every fourth row, then four passes that fill in the rest
+    ...                  groups of channels, each in two or three passes
+    the last channels    in one pass
+
+    magnitudes of decoded symbols around ─► 3x3, clip ─► 1x1, clip ─► 1x1 ─► + base of quality and channel ─► level
+                                                                       └───► +
+    values of the first channels around ──► 5x5 ───────────────────────────► mean: whole part subtracted, fraction
+
+A table is a level, the spread of the symbol, and a fraction, in quarters, of its mean.
+
+Everything is integers held in floats: inputs and activations of at most ten bits, weights of sixteen, and no sum that
+reaches 2^24 (`Context.check`). So float32 and float64 products are exact in any order of summation, and the tables are
+the same on every machine, device and number of threads. Convolution libraries, which may compute by other formulas,
+aren't asked. Weights come from `tools.training.context`, which fits the same network in float.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+__all__ = ["PASSES", "TABLES", "Context", "Known", "Layers", "Pass", "Step", "grid", "plan", "residuals", "restored"]
+
+Ints = NDArray[np.int32]
+
+LEVELS = 56
+"""Spreads that there are tables for."""
+LEVELS_PER_OCTAVE = 3
+LOWEST_OCTAVE = -11
+"""Level 0 is a mean magnitude of 2^-11, the next one 2^(1/3) times that."""
+FRACTIONS = 4
+"""Of the mean, in quarters: -1/4, 0, 1/4, 1/2."""
+TABLES = LEVELS * FRACTIONS
+"""Of symbols; the next table is that of the number of active channels."""
+FINE = 16
+"""Parts of a level that the network counts in."""
+FEATURE_SCALE, FEATURE_LIMIT = 16, 127
+MAGNITUDES = 128
+"""Magnitudes that are told apart as inputs."""
+VALUE_LIMIT = 255
+"""Signed inputs are clipped to this."""
+ACTIVATION_LIMIT, ACTIVATION_SCALE = 1023, 64
+MEAN_LIMIT = 1 << 12
+"""Of means, in quarters."""
+MOST_SUM = 1 << 24
+INPUT_CHANNELS = 64
+"""Channels whose magnitudes are inputs."""
+SIGNED_CHANNELS = 16
+"""Channels whose values are inputs, and that have a mean."""
+HIDDEN = 32
+QUALITIES = 64
+MARGIN = 4
+"""Positions around the latent where nothing is; as far as any tap reaches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Channels first to last (exclusive) at the positions of one grid."""
+
+    first: int
+    last: int
+    where: str
+    spread: int = 1
+    """Distance of the taps, in positions."""
+
+
+PASSES: tuple[Pass, ...] = (
+    Pass(0, 1, "quarter", 2),
+    Pass(0, 1, "quarter centre", 2),
+    Pass(0, 1, "half rest", 2),
+    Pass(0, 1, "half centre"),
+    Pass(0, 1, "odd"),
+    Pass(1, 4, "half"),
+    Pass(1, 4, "half centre"),
+    Pass(1, 4, "odd"),
+    Pass(4, 12, "even"),
+    Pass(4, 12, "odd"),
+    Pass(12, 40, "even"),
+    Pass(12, 40, "odd"),
+    Pass(40, 1024, "all"),
+)
+
+
+FIRST = ("quarter", "half", "even", "all")
+"""Grids with which a group of channels begins: nothing of these channels is decoded before."""
+
+
+def plan(channels: int, passes: tuple[Pass, ...] = PASSES) -> tuple[Pass, ...]:
+    """The passes of a latent of so many channels."""
+    return tuple(Pass(p.first, min(p.last, channels), p.where, p.spread) for p in passes if p.first < channels)
+
+
+def grid(where: str, h: int, w: int) -> NDArray[np.bool_]:
+    """(h, w): the positions of a grid."""
+    y, x = np.arange(h)[:, None], np.arange(w)[None]
+    half = (y % 2 == 0) & (x % 2 == 0)
+    quarter = (y % 4 == 0) & (x % 4 == 0)
+    quarter_centre = (y % 4 == 2) & (x % 4 == 2)
+    grids: dict[str, NDArray[np.bool_]] = {
+        "quarter": quarter,
+        "quarter centre": quarter_centre,
+        "half rest": half & ~quarter & ~quarter_centre,
+        "half": half,
+        "half centre": (y % 2 == 1) & (x % 2 == 1),
+        "even": (y + x) % 2 == 0,
+        "odd": (y + x) % 2 == 1,
+        "all": np.ones((h, w), np.bool_),
+    }
+    return grids[where]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """What is coded next: P positions of n channels."""
+
+    positions: NDArray[np.int64]
+    """(P,) row * w + column"""
+    channels: slice
+    index: NDArray[np.int64]
+    """(P, n): each symbol's table"""
+    mean: Ints
+    """(P, n): what is subtracted from each symbol"""
+
+
+class Layers(nn.Module):
+    """The integer network of one pass."""
+
+    def __init__(self, one: Pass, hidden: int) -> None:
+        super().__init__()
+        self.one = one
+        decoded = one.last if one.where not in FIRST else one.first
+        self.inputs, self.outputs = min(decoded, INPUT_CHANNELS), one.last - one.first
+        self.signed = min(decoded, SIGNED_CHANNELS)
+        self.means = max(0, min(one.last, SIGNED_CHANNELS) - one.first)
+        self.own = max(0, self.inputs - one.first)
+        self.shapes = {
+            "enter": (9 * (self.inputs + 1) + 1, hidden),
+            "inner": (hidden, hidden),
+            "leave": (hidden, self.outputs + self.means),
+            "around": (9, self.own),
+            "value": (25 * self.signed, self.means),
+        }
+        self.biases = {"enter": hidden, "inner": hidden, "leave": self.outputs + self.means}
+        self.register_buffer("weight", torch.zeros(sum(a * b for a, b in self.shapes.values()), dtype=torch.int16))
+        """All matrices (inputs, outputs), one behind the other."""
+        self.register_buffer("bias", torch.zeros(sum(self.biases.values()), dtype=torch.int32))
+        self.register_buffer("shift", torch.zeros(4, dtype=torch.int16))
+        """Bits behind the point that the sums of enter, inner, the levels and the means have beyond those kept."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """Views of the matrices by name."""
+        return dict(zip(self.shapes, self._matrices(self.get_buffer("weight")), strict=True))
+
+    def greatest_sum(self, base: int) -> int:
+        """The greatest magnitude that a sum can have, what rounding adds included, for bases up to that."""
+        weights = {name: weight.long().abs() for name, weight in self.weights().items()}
+        enter, inner, leave = (
+            b.long().abs() for b in self.get_buffer("bias").split_with_sizes(list(self.biases.values()))
+        )
+        shift = self.get_buffer("shift").long().clamp(1, 20)
+        enter = enter + FEATURE_LIMIT * weights["enter"].sum(0)
+        inner = inner + ACTIVATION_LIMIT * weights["inner"].sum(0)
+        leave = leave + ACTIVATION_LIMIT * weights["leave"].sum(0)
+        leave[: self.own] += FEATURE_LIMIT * weights["around"].sum(0)
+        leave[: self.outputs] += base << int(shift[2])
+        leave[self.outputs :] += VALUE_LIMIT * weights["value"].sum(0)
+        return max(int(sums.max()) for sums in (enter, inner, leave) if sums.numel()) + (1 << int(shift.max() - 1))
+
+    def _matrices(self, weight: Tensor) -> list[Tensor]:
+        parts = weight.split_with_sizes([a * b for a, b in self.shapes.values()])
+        return [part.view(shape) for part, shape in zip(parts, self.shapes.values(), strict=True)]
+
+    def forward(self, features: Tensor, values: Tensor, quality: int, base: Tensor) -> tuple[Tensor, Tensor]:
+        """(P, 9, inputs + 1), (P, 25, signed), base (n,) -> levels (P, n) from 0 on, means (P, means) in quarters.
+
+        The n first channels of the pass are wanted. Both are integers in the floating type of the inputs.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            return self._tables(features, values, quality, base)
+
+    def _tables(self, features: Tensor, values: Tensor, quality: int, base: Tensor) -> tuple[Tensor, Tensor]:
+        count, kind, wanted = len(features), features.dtype, len(base)
+        enter, inner, leave, around, value = self._matrices(self.get_buffer("weight").to(kind))
+        bias = self.get_buffer("bias").to(kind).split_with_sizes(list(self.biases.values()))
+        shifts = self.get_buffer("shift").clamp(1, 20).tolist()
+        first = bias[0] + enter[-1] * (2 * quality - (QUALITIES - 1))
+        x = _activated(torch.addmm(first, features.reshape(count, -1), enter[:-1]), shifts[0])
+        x = _activated(torch.addmm(bias[1], x, inner), shifts[1])
+        level = torch.addmm(bias[2][:wanted] + base.to(kind) * 2.0 ** shifts[2], x, leave[:, :wanted])
+        if own := min(self.own, wanted):
+            near = features[:, :, self.one.first + 1 : self.one.first + 1 + own]
+            level[:, :own] += (near * around[:, :own]).sum(1)
+        level.mul_(2.0 ** -shifts[2] / FINE).floor_().clamp_(0, LEVELS - 1)
+        if not self.means:
+            return level, level[:, :0]
+        mean = torch.addmm(bias[2][self.outputs :], x, leave[:, self.outputs :])
+        mean += values.reshape(count, -1) @ value
+        return level, _rescaled(mean, shifts[3]).clamp_(-MEAN_LIMIT, MEAN_LIMIT)[:, :wanted]
+
+
+class Context(nn.Module):
+    """Integer networks for all passes, and what they know of every quality and channel."""
+
+    def __init__(self, channels: int, hidden: int = HIDDEN) -> None:
+        super().__init__()
+        self.channels, self.hidden = channels, hidden
+        self.layers = nn.ModuleList(Layers(one, hidden) for one in plan(channels))
+        self.register_buffer("level", torch.zeros(QUALITIES, channels, dtype=torch.int16))
+        """The usual level of each channel at each whole quality, which magnitudes are judged by."""
+        self.register_buffer("base", torch.zeros(QUALITIES, channels, dtype=torch.int16))
+        """What the network's changes of level are added to, in FINE parts."""
+        self.register_buffer("feature", torch.zeros(LEVELS, MAGNITUDES, dtype=torch.int16))
+        """What a magnitude says where a level is usual: near 0 what is expected."""
+
+    def forward(self, quality: float, h: int, w: int, active: int) -> Generator[Step, Ints, None]:
+        """What to code next, step by step; each step's symbols (P, n) are to be sent in before the next.
+
+        All channels from `active` on are zero and not coded.
+        """
+        whole = min(max(math.floor(quality + 0.5), 0), QUALITIES - 1)
+        base = self.get_buffer("base")[whole]
+        known = Known(self.get_buffer("level")[whole], self.get_buffer("feature"), h, w)
+        places = {where: np.flatnonzero(grid(where, h, w)) for where in {layers.one.where for layers in self._all()}}
+        for layers in self._all():
+            positions, channels = places[layers.one.where], slice(layers.one.first, min(layers.one.last, active))
+            if positions.size and channels.start < channels.stop:
+                level, mean = layers(*known.around(positions, layers), whole, base[channels])
+                index = level.to("cpu", torch.int64).numpy() * FRACTIONS + 1
+                quarters = mean.to("cpu", torch.int32).numpy()
+                means = np.zeros(index.shape, np.int32)
+                means[:, : quarters.shape[1]] = (quarters + 1) >> 2
+                index[:, : quarters.shape[1]] += quarters - 4 * means[:, : quarters.shape[1]]
+                known.add((yield Step(positions, channels, index, means)), positions, channels)
+
+    def _all(self) -> list[Layers]:
+        return [layers for layers in self.layers if isinstance(layers, Layers)]
+
+    def check(self) -> None:
+        """ValueError where a sum could reach 2^24, beyond which float32 products aren't exact."""
+        base = int(self.get_buffer("base").abs().max())
+        for i, layers in enumerate(self._all()):
+            if (greatest := layers.greatest_sum(base)) >= MOST_SUM:
+                raise ValueError(
+                    f"sums in pass {i} of the context model can reach {greatest}, expected below {MOST_SUM}"
+                )
+
+
+class Known:
+    """Maps of what is decoded, zero where nothing is, with a margin."""
+
+    def __init__(self, level: Tensor, feature: Tensor, h: int, w: int) -> None:
+        """`level` (C,): the usual ones at the quality; `feature` (LEVELS, MAGNITUDES)."""
+        self._kind = _exact(level.device)
+        self._inputs = min(len(level), INPUT_CHANNELS)
+        self._w, self._stride = w, w + 2 * MARGIN
+        cells = (h + 2 * MARGIN) * self._stride
+        usual = level[: self._inputs].long().clamp(0, LEVELS - 1)
+        self._feature = feature[usual].to(self._kind).clamp_(-FEATURE_LIMIT, FEATURE_LIMIT)
+        self._features = level.new_zeros(cells, self._inputs + 1, dtype=self._kind)
+        self._values = level.new_zeros(cells, min(len(level), SIGNED_CHANNELS), dtype=self._kind)
+        self._features[self._cells(np.arange(h * w)), 0] = FEATURE_SCALE  # marks what lies within the picture
+
+    def around(self, positions: NDArray[np.int64], layers: Layers) -> tuple[Tensor, Tensor]:
+        """What `Layers` takes, for these positions."""
+        cells = self._cells(positions)
+        near = cells[:, None] + self._taps(1, layers.one.spread)
+        features = self._features[:, : layers.inputs + 1].index_select(0, near.reshape(-1))
+        features = features.reshape(len(positions), 9, -1)
+        if not layers.means:
+            return features, features[:, :0, :0]
+        near = cells[:, None] + self._taps(2, layers.one.spread)
+        values = self._values[:, : layers.signed].index_select(0, near.reshape(-1))
+        return features, values.reshape(len(positions), 25, -1)
+
+    def add(self, symbols: Ints, positions: NDArray[np.int64], channels: slice) -> None:
+        """Enter decoded symbols (P, n)."""
+        cells, device = self._cells(positions), self._features.device
+        last = min(channels.stop, self._inputs)
+        if channels.start < last:
+            kept = torch.from_numpy(np.abs(symbols[:, : last - channels.start].astype(np.int64))).to(device)
+            table = self._feature[channels.start : last]
+            found = table.gather(1, kept.clamp_(0, MAGNITUDES - 1).T).T
+            self._features[cells, channels.start + 1 : last + 1] = found
+        last = min(channels.stop, self._values.shape[1])
+        if channels.start < last:
+            kept = torch.from_numpy(symbols[:, : last - channels.start]).to(device, self._kind)
+            self._values[cells, channels.start : last] = kept.clamp_(-VALUE_LIMIT, VALUE_LIMIT)
+
+    def _cells(self, positions: NDArray[np.int64]) -> Tensor:
+        rows, columns = np.divmod(positions, self._w)
+        return torch.from_numpy((rows + MARGIN) * self._stride + columns + MARGIN).to(self._features.device)
+
+    def _taps(self, reach: int, spread: int) -> Tensor:
+        steps = torch.arange(-reach, reach + 1, device=self._features.device) * spread
+        return (steps[:, None] * self._stride + steps).reshape(-1)
+
+
+def residuals(context: Context, symbols: Ints, quality: float) -> list[tuple[Ints, NDArray[np.int64]]]:
+    """What an encoder codes for symbols (C, h, w): groups of numbers, each number with its table.
+
+    The first is the number of active channels, so that neither side spends time on those that are zero.
+    """
+    _, h, w = symbols.shape
+    active = int(np.flatnonzero(symbols.any((1, 2)))[-1]) + 1 if symbols.any() else 0
+    groups = [(np.array([active], np.int32), np.array([TABLES]))]
+    by_position = np.ascontiguousarray(symbols[:active].reshape(active, h * w).T)
+
+    def take(step: Step) -> Ints:
+        chosen = by_position[step.positions, step.channels]
+        groups.append(((chosen - step.mean).reshape(-1), step.index.reshape(-1)))
+        return chosen
+
+    _walk(context(quality, h, w, active), take)
+    return groups
+
+
+def restored(context: Context, read: Callable[[NDArray[np.int64]], Ints], quality: float, h: int, w: int) -> Ints:
+    """Symbols (C, h, w) from a reader that gives the numbers for table indices, one group after the other."""
+    active = min(max(int(read(np.array([TABLES]))[0]), 0), context.channels)  # whatever a forged payload says
+    symbols = np.zeros((context.channels, h * w), np.int32)
+
+    def take(step: Step) -> Ints:
+        chosen = read(step.index.reshape(-1)).reshape(step.index.shape) + step.mean
+        symbols[step.channels, step.positions] = chosen.T
+        return chosen
+
+    _walk(context(quality, h, w, active), take)
+    return symbols.reshape(-1, h, w)
+
+
+def _walk(steps: Generator[Step, Ints, None], take: Callable[[Step], Ints]) -> None:
+    step = next(steps, None)
+    while step is not None:
+        try:
+            step = steps.send(take(step))
+        except StopIteration:
+            step = None
+
+
+def _activated(sums: Tensor, shift: int) -> Tensor:
+    return _rescaled(sums, shift).clamp_(0, ACTIVATION_LIMIT)
+
+
+def _rescaled(sums: Tensor, shift: int) -> Tensor:
+    """Divided by 2^shift, rounded half up."""
+    return sums.add_(2.0 ** (shift - 1)).mul_(2.0**-shift).floor_()
+
+
+def _exact(device: torch.device) -> torch.dtype:
+    """float32 where its products are sure to be computed in float32, else float64."""
+    plain = device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
+    return torch.float32 if plain else torch.float64
