@@ -9,6 +9,7 @@ h_s: it computes on integers and gives, instead of sigma, the index of one of SC
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,13 +77,29 @@ class HyperSynthesis(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Spreads of the latent's symbols."""
-        return self.activations(z)[-1].clamp_min(LEAST_SIGMA)
+        bounded: Tensor = _AtLeast.apply(self.activations(z)[-1], LEAST_SIGMA)  # type: ignore[no-untyped-call]
+        return bounded
 
     def activations(self, z: Tensor) -> list[Tensor]:
         """What each layer puts out; the last is sigma before it is bounded."""
         first = F.relu(self.deconv[0](z))
         second = F.relu(self.deconv[1](first))
         return [first, second, self.deconv[2](second)]
+
+
+class _AtLeast(torch.autograd.Function):
+    """max(x, bound), whose gradient also reaches what is below the bound and should rise; it would stay there else."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bound = bound
+        return x.clamp_min(bound)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return gradient * ((x >= ctx.bound) | (gradient < 0)), None
 
 
 def gaussian_likelihood(latent: Tensor, sigma: Tensor) -> Tensor:

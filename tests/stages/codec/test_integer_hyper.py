@@ -174,3 +174,16 @@ def test_spreads_of_an_odd_latent_are_cut_to_it(codecs, picture):
     z, latent = model.analyse_both(picture(48, 80), 0.0)
     assert (z.shape, latent.shape) == ((8, 1, 2), (8, 3, 5))
     assert model.latent_index(z, 0.0, 3, 5).shape == (8 * 15,)
+
+
+def test_spreads_below_the_bound_can_rise():
+    h_s = HyperSynthesis(2)
+    with torch.no_grad():
+        h_s.deconv[2].bias.fill_(-5)
+    sigma = h_s(torch.zeros(1, 2, 1, 1))
+    assert (sigma == LEAST_SIGMA).all()
+    (-sigma.sum()).backward(retain_graph=True)
+    assert (h_s.deconv[2].bias.grad == -16).all()
+    h_s.zero_grad()
+    sigma.sum().backward()
+    assert (h_s.deconv[2].bias.grad == 0).all()
