@@ -19,6 +19,7 @@ from pipeline.errors import ConfigError, SidecastError
 from pipeline.http import HttpServer
 from pipeline.interrupt import interruptible
 from pipeline.launcher import Launcher, is_launched, thread_environment, usable_cores, watch_launcher
+from pipeline.ledger import OUT
 from pipeline.log import Terminal, complain, set_up
 from pipeline.progress import Progress
 from pipeline.runner import Runner, settles
@@ -153,6 +154,7 @@ class _Session:
                 stack.close()
                 if settles(node):
                     self._write_report(context, config)
+        _complain_if_all_is_lost(context)
         return 0
 
     def _write_report(self, context: Context, config: Config) -> None:
@@ -180,6 +182,14 @@ def _summary(config: Config) -> dict[str, Any]:
     """What a report says about its configuration."""
     chains = {node.name: [entry.label for entry in node.stages] for node in config.nodes.values()}
     return {"file": config.path.name, "vars": config.vars, "nodes": chains}
+
+
+def _complain_if_all_is_lost(context: Context) -> None:
+    """Raises SidecastError where frames came and none of them came through, unless the user has stopped the run."""
+    counts = context.ledger.counts()
+    if counts and not counts[OUT] and not context.stop.is_set():
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+        raise SidecastError(f"no frame came through: {reasons}")
 
 
 def _prepare(out: Path) -> None:

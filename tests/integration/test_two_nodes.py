@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import runs
@@ -37,17 +38,38 @@ def test_the_demos_video_has_the_times_of_the_recording(demo):
     assert (frames[0].width, frames[0].height) == (640, 192)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("order", [("encoder", "decoder"), ("decoder", "encoder")], ids="-".join)
-def test_two_terminals_do_the_same_in_either_order(stereo, drive, tmp_path, link, order):
-    nodes: dict[str, subprocess.Popen[str]] = {}
+def _in_two_terminals(config: Path, drive: Path, folder: Path, order: Sequence[str]) -> dict[str, runs.Ended]:
+    """Each node as a command of its own, the second one when the first has had to wait for a while."""
+    link, nodes = f"tcp://127.0.0.1:{runs.free_ports(1)[0]}", {}
     for node in order:
-        nodes[node] = runs.start(stereo, "--node", node, out=tmp_path / node, drive=drive, **link)
-        time.sleep(2.5)  # long enough that the first one has to wait for the other
-    ended = {node: runs.wait(process).succeeded() for node, process in nodes.items()}
-    runs.check_invariants(ended["decoder"], frames=6)
-    assert not (tmp_path / "encoder").exists()
-    assert ended["encoder"].out == ""
+        nodes[node] = runs.start(config, "--node", node, out=folder / node, drive=drive, link=link)
+        time.sleep(2.5 if node == order[0] else 0)
+    return {node: runs.wait(process) for node, process in nodes.items()}
+
+
+@pytest.fixture(scope="module")
+def terminals(stereo, drive, tmp_path_factory):
+    """What became of both nodes, by the one that was started first."""
+    orders = (("encoder", "decoder"), ("decoder", "encoder"))
+    return {order[0]: _in_two_terminals(stereo, drive, tmp_path_factory.mktemp(order[0]), order) for order in orders}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["encoder", "decoder"])
+def test_two_terminals_do_the_same_in_either_order(terminals, first):
+    ended = terminals[first]
+    runs.check_invariants(ended["decoder"].succeeded(), frames=6)
+    assert ended["encoder"].succeeded().out == ""
+    assert not ended["encoder"].folder.exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_is_repeated_gives_the_same_pictures_and_bits(terminals):
+    one, other = (terminals[first]["decoder"] for first in ("encoder", "decoder"))
+    for name in ("frame_id", "pts_ns", "payload_bytes", "psnr_db", "psnr_without_side_db"):
+        assert [row[name] for row in one.rows] == [row[name] for row in other.rows]
+    pictures = [[frame.to_ndarray().tobytes() for frame in ended.video()] for ended in (one, other)]
+    assert pictures[0] == pictures[1]
 
 
 @pytest.mark.slow

@@ -168,6 +168,18 @@ def test_a_run_without_a_frame_leaves_one_sentence_and_no_report(tmp_path, capsy
     assert list(out.iterdir()) == []
 
 
+def test_a_run_of_which_nothing_came_through_has_failed(tmp_path):
+    text = TWO.replace("use: decode_image", "use: decode_image, max_pixels: 1")
+    out, link = tmp_path / "out", f"link=tcp://127.0.0.1:{free_port()}"
+    process = sidecast("run", config(tmp_path, text), "--set", link, "--out", str(out))
+    printed, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said.count("sidecast: error: ") == 1
+    assert "sidecast: error: no frame came through: 4 corrupt\n" in said
+    assert report(out)["drops"] == {"corrupt": 4}
+    assert "4 in, 0 out, 4 corrupt" in printed
+
+
 def test_a_failure_of_one_node_is_printed_once(tmp_path):
     link = f"link=tcp://127.0.0.1:{free_port()}"
     text = TWO.replace("use: synthetic", "use: kitti, drive: nowhere").replace('length: "${length}", ', "")
