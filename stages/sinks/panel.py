@@ -30,6 +30,9 @@ WIDE = 2.0
 LEAST_WIDTH_PX, MOST_WIDTH_PX = 600, 1920
 """Narrower pictures are enlarged by a whole number, wider ones shrunk by one."""
 
+MOST_HEIGHT_PX = 1920
+"""Higher pictures are not enlarged to, or left at: a column of pixels would fill the memory and Matplotlib's limits."""
+
 DPI = 100
 MARGIN_PX, GAP_PX, TITLE_PX, HEAD_PX = 20, 14, 30, 56
 SCALE_BAR_PX = (100, 12)
@@ -170,13 +173,14 @@ def _fitted(pixels: Pixels) -> Pixels:
     import cv2
 
     height, width = pixels.shape[:2]
-    if width < LEAST_WIDTH_PX:
-        factor = math.ceil(LEAST_WIDTH_PX / width)
+    factor = min(math.ceil(LEAST_WIDTH_PX / width), MOST_HEIGHT_PX // height)
+    if factor > 1:
         return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
-    factor = math.ceil(width / MOST_WIDTH_PX)
+    factor = math.ceil(max(width / MOST_WIDTH_PX, height / MOST_HEIGHT_PX))
     if factor == 1:
         return pixels
-    shrunk: Pixels = cv2.resize(pixels, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
+    smaller = (max(1, width // factor), max(1, height // factor))
+    shrunk: Pixels = cv2.resize(pixels, smaller, interpolation=cv2.INTER_AREA)
     return shrunk
 
 

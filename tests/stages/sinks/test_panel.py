@@ -49,6 +49,13 @@ def test_large_pictures_are_shrunk_to_a_screen():
     assert draw("Frame 0", "tiny", cells_of(item)).shape[1] < 2000
 
 
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 200), (2, 5000), (5000, 2)])
+def test_pictures_of_any_shape_make_a_panel_of_bounded_size(width: int, height: int):
+    pixels = np.full((height, width, 3), 128, np.uint8)
+    panel = draw("Frame 0", "tiny", cells_of(decoded(frame(0, pixels), complete=True)))
+    assert max(panel.shape) < 2500 * 3
+
+
 def test_error_map_is_dark_without_errors_and_bright_at_full_scale():
     original = np.full((4, 6, 3), 100, np.uint8)
     decoded_pixels = original.copy()
