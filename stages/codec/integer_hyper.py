@@ -6,6 +6,9 @@ Weights have 16 bits and activations at most 22; both are integers held in float
 overlap-add, none of whose sums comes near 2^53: exact in any order of summation, so threads and libraries don't matter.
 Convolution libraries, which may compute by other formulas, aren't asked. The weights come from a float h_s, once, when
 a model is exported (`quantise`); what float would give instead is never seen by an encoder or decoder.
+
+Measured: the index differs from that of float for 1 symbol in 10,000 (bmshj18, 64 channels, briefly trained) or in 200
+(the reference's random weights); the payload is 0.2 % longer than float's estimate there, 64 scales for all included.
 """
 
 from __future__ import annotations
