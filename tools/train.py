@@ -1,4 +1,4 @@
-"""`sidecast train`: train a codec, resumably; `--finish` decays a copy and writes weights."""
+"""`sidecast train`: train a codec, resumably; `--finish` decays a copy and writes weights, `--context` fits theirs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--finish", action="store_true", help="decay a copy for --minutes and write weights to --weights"
     )
-    parser.add_argument("--weights", type=Path, help="the file that --finish writes (default: beside the codec)")
+    parser.add_argument(
+        "--context", action="store_true", help="only fit the context model of --weights anew; takes some five minutes"
+    )
+    parser.add_argument(
+        "--weights", type=Path, help="the file that --finish and --context write (default: beside the codec)"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -41,8 +46,11 @@ def main(args: argparse.Namespace) -> int:
         np.finfo(kind)  # looked up once now, because numpy warns when denormals are off already
     torch.set_flush_denormal(True)
     places = session.Places(args.config, args.data, args.state, args.log)
+    weights = args.weights or DEFAULT_WEIGHTS / f"{places.name}.safetensors"
     if args.finish:
-        session.finish(places, args.minutes, args.weights or DEFAULT_WEIGHTS / f"{places.name}.safetensors")
+        session.finish(places, args.minutes, weights)
+    elif args.context:
+        session.fit_context(places, weights)
     else:
         session.train(places, args.minutes)
     return 0

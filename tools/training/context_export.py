@@ -43,7 +43,8 @@ def complete(weights: Path, library: Library, sampler: Sampler, say: Say, steps:
     made = quantise(network)
     model = Disparity(**{**found.model.config, "context": made.hidden})  # type: ignore[arg-type]
     model.load_state_dict({**found.model.state_dict(), **{f"context.{k}": v for k, v in made.state_dict().items()}})
-    return weights_file.save(weights, model, count(network, made, latents), found.description, float16=True)
+    description = found.description | {"context": {"steps": steps, "hidden": made.hidden}}
+    return weights_file.save(weights, model, count(network, made, latents), description, float16=True)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from pipeline.errors import ConfigError
+from tools.training import context, context_export
 from tools.training.config import TrainingConfig, load_training_config
 from tools.training.disparity import DisparityRecipe
 from tools.training.loop import Recipe, Trainer, append_log, decay, run, save_state
@@ -20,7 +21,7 @@ from tools.training.pictures import Library, read_library
 from tools.training.published import PUBLISHED, PublishedRecipe
 from tools.training.samples import Sampler
 
-__all__ = ["Places", "finish", "train"]
+__all__ = ["Places", "finish", "fit_context", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,11 @@ def train(places: Places, minutes: float) -> None:
     save_trunk(trainer, log)
 
 
-def finish(places: Places, minutes: float, weights: Path) -> None:
-    """Save the trunk, decay a copy for `minutes`, log its scores in released.csv and write its weights."""
+def finish(places: Places, minutes: float, weights: Path, context_steps: int = context.STEPS) -> None:
+    """Save the trunk, decay a copy for `minutes`, log its scores in released.csv and write its weights.
+
+    The default codec then gets its context model, which the rates in the log don't know of yet.
+    """
     config, library, trainer = _prepare(places)
     state, log = places.state / places.name, places.log / places.name
     _resume(trainer, state, log)
@@ -72,6 +76,21 @@ def finish(places: Places, minutes: float, weights: Path) -> None:
         "date": datetime.date.today().isoformat(),
     }
     model_id = trainer.recipe.release(trainer.average, weights, {"training": training, "validation": scores})
+    if isinstance(trainer.recipe, DisparityRecipe):
+        model_id = context_export.complete(weights, library, trainer.sampler, say, context_steps)
+    _say_written(weights, model_id)
+
+
+def fit_context(places: Places, weights: Path, context_steps: int = context.STEPS) -> None:
+    """Fit the context model of a weights file of the default codec anew, whatever its transforms are by now."""
+    config = load_training_config(places.config)
+    torch.manual_seed(config.seed)
+    library = read_library(places.data, config.held_out)
+    sampler = Sampler(library, config.mixture, config.crop, config.seed)
+    _say_written(weights, context_export.complete(weights, library, sampler, say, context_steps))
+
+
+def _say_written(weights: Path, model_id: bytes) -> None:
     say(f"wrote {weights} ({weights.stat().st_size / 1e6:.1f} MB), model id {model_id.hex()}")
 
 

@@ -74,7 +74,7 @@ def test_a_run_is_saved_resumed_and_released(
     session.train(here, 0.02)
     saved = torch.load(here.state / "tiny" / "state.pt", weights_only=True)
     assert saved["step"] > 0
-    session.finish(here, 0.01, tmp_path / "w.safetensors")
+    session.finish(here, 0.01, tmp_path / "w.safetensors", context_steps=5)
     said = capsys.readouterr().out
     assert "starting afresh" in said
     assert f"going on from step {saved['step']}" in said
