@@ -53,6 +53,10 @@ def main(args: argparse.Namespace) -> int:
     terminal = set_up(verbose=args.verbose, node=args.node or "")
     if args.part is not None:
         parts = [(name, config) for name, config in parts if name == args.part]
+    elif args.node is not None and len(parts) > 1 and len(parts[0][1].nodes) > 1:
+        # A drive that fails on one side only would leave the other a drive behind, pairing views of different drives.
+        names = ", ".join(name for name, _ in parts)
+        raise ConfigError(f"--node runs one drive and `drive` matches {len(parts)} ({names}): give one of them")
     session = _Session(args, path, cores, terminal)
     if len(parts) == 1:
         return session.run(*parts[0], out)

@@ -131,6 +131,16 @@ nodes:
     assert sum(line.startswith("sidecast: error:") for line in printed.err.splitlines()) == 1
 
 
+def test_several_drives_are_not_run_with_one_node_only(tmp_path, capsys):
+    for name in ("drive_a", "drive_b"):
+        (tmp_path / name).mkdir()
+    text = TWO.replace("use: synthetic", "use: kitti, drive: '${drive}'").replace('length: "${length}", ', "")
+    text = text.replace("link: null", "link: null, drive: null")
+    given = ["--set", f"drive={tmp_path / 'drive_*'}", "--set", "link=tcp://127.0.0.1:5555"]
+    assert cli.main(["run", config(tmp_path, text), *given, "--node", "encoder"]) == 2
+    assert "--node runs one drive and `drive` matches 2 (drive_a, drive_b)" in capsys.readouterr().err
+
+
 def _write_drive(pictures: Path) -> None:
     import cv2
     import numpy as np
