@@ -178,10 +178,10 @@ class Recorder:
         self._tell_drops()
         if job.pair is not None:
             self._write_pair(writer, job.packet, *job.pair, log_ns)
-        if job.preview is not None:
-            writer.add(PREVIEW, _preview(job.preview), log_ns, job.preview.pts_ns)
         writer.add(BITS, data, log_ns, job.packet.pts_ns)
         self.packets += 1
+        if job.preview is not None:
+            writer.add(PREVIEW, _preview(job.preview), log_ns, job.preview.pts_ns)
         writer.flush_if_old()
 
     def _write_pair(self, writer: Writer, packet: Packet, side: Frame | None, offset_ns: int, log_ns: int) -> None:

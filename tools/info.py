@@ -139,8 +139,8 @@ def _lines(data: dict[str, Any], index: Index) -> Iterator[str]:
 
 def _primary_lines(primary: dict[str, Any]) -> Iterator[str]:
     sizes = ", ".join(f"{width}x{height}" for width, height in primary["sizes"])
-    first, last = primary["frames"]
-    yield f"primary view ({', '.join(primary['views'])}) {sizes}: {primary['packets']} packets, frames {first} to {last}"
+    views, (first, last) = ", ".join(primary["views"]), primary["frames"]
+    yield f"primary view ({views}) {sizes}: {primary['packets']} packets, frames {first} to {last}"
     if primary["duration_s"]:
         yield (
             f"{primary['duration_s']:.2f} s of capture, {primary['fps']:.2f} frames/s, "

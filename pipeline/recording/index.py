@@ -60,7 +60,7 @@ class Index:
     messages: Counter[int] = field(default_factory=Counter)
     """Sound messages by channel."""
     lost: Counter[int] = field(default_factory=Counter)
-    """Messages by channel that were recorded and are missing before later ones."""
+    """Messages by channel that were recorded and are missing, as far as what is left tells."""
     bytes_by_channel: Counter[int] = field(default_factory=Counter)
     size: int = 0
     unfinished: list[Path] = field(default_factory=list)
@@ -82,10 +82,12 @@ class Index:
         why = [f"{path} was cut off before its end" for path in self.unfinished]
         if self.damage:
             why.append("1 place is damaged" if len(self.damage) == 1 else f"{len(self.damage)} places are damaged")
-        why += [f"{n} packets are missing" for n in [self.lost[BITS]] if n]
+        if missing := self.lost[BITS]:
+            why.append("1 packet is missing" if missing == 1 else f"{missing} packets are missing")
         ends = [event for event in self.events if event.get("event") == "end"]
-        dropped = sum(int(end.get("dropped", 0)) for end in ends)
-        why += [f"{dropped} packets were not recorded"] if dropped else []
+        dropped = sum(n for end in ends if isinstance(n := end.get("dropped"), int))
+        if dropped:
+            why.append("1 packet was not recorded" if dropped == 1 else f"{dropped} packets were not recorded")
         why += [str(end["why"]) for end in ends if end.get("why")]
         if ends and ends[-1].get("continues"):
             why.append("the next file is missing")
@@ -140,6 +142,9 @@ class _Build:
         self._sides: dict[SideKey, Place] = {}
         self._pair: Pair | None = None
         self._next: Counter[int] = Counter()
+        self._gaps: Counter[int] = Counter()
+        self._packets = 0
+        self._end: dict[str, Any] = {}
 
     def run(self) -> None:
         index, scanned = self._index, self._scan
@@ -153,12 +158,16 @@ class _Build:
             self._count_gap(found)
             self._take(found, Place(scanned.path, found.offset, found.length))
         self._reader.close()
+        recorded = self._end.get("packets")
+        if isinstance(recorded, int):
+            self._gaps[BITS] = max(0, recorded - self._packets)
+        index.lost += self._gaps
 
     def _count_gap(self, found: Found) -> None:
         if found.salvaged:
             self._next[found.channel] += 1
             return
-        self._index.lost[found.channel] += max(0, found.sequence - self._next[found.channel])
+        self._gaps[found.channel] += max(0, found.sequence - self._next[found.channel])
         self._next[found.channel] = found.sequence + 1
 
     def _take(self, found: Found, place: Place) -> None:
@@ -179,6 +188,7 @@ class _Build:
 
     def _bits(self, found: Found, place: Place) -> None:
         packet = self._reader.packet(place)
+        self._packets += 1
         pair, self._pair = self._pair, None
         if pair and (pair.frame_id, pair.stream_id, pair.sequence) != (
             packet.frame_id,
@@ -202,6 +212,7 @@ class _Build:
             self._index.stream.update(told)
         elif channel == EVENTS:
             self._index.events.append(told)
+            self._end = told if told.get("event") == "end" else self._end
         elif channel == METRICS:
             self._index.metrics.append(told)
 

@@ -58,8 +58,9 @@ def _copy(found: Found, data: bytes, writer: Writer) -> None:
 
 def _end(index: Index, writer: Writer) -> dict[str, Any]:
     """The end of the new file, which says what is missing."""
-    old = next((event for event in reversed(index.events) if event.get("event") == "end"), {})
-    dropped = int(old.get("dropped", 0)) + index.lost[BITS]
+    old: dict[str, Any] = next((event for event in reversed(index.events) if event.get("event") == "end"), {})
+    before = old.get("dropped")
+    dropped = (before if isinstance(before, int) else 0) + index.lost[BITS]
     why = "; ".join([*([str(old["why"])] if old.get("why") else []), *_reasons(index)])
     end = {"event": "end", "packets": writer.counts[BITS], "dropped": dropped, "complete": not why}
     return {**end, "why": f"repaired: {why}"} if why else end

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import recordings
+import yaml
+
+from pipeline.recording.index import open_index
+from tools import replay, run
+from tools.cli import main
+
+
+@pytest.fixture
+def file(tmp_path) -> str:
+    recordings.record(tmp_path, recordings.pairs(25), side=True, config="nodes: {}")
+    return str(tmp_path / "recording.mcap")
+
+
+@pytest.fixture
+def stages(monkeypatch, tmp_path):
+    """`stages(ARGUMENTS)`: the chain that `sidecast replay` would run."""
+    monkeypatch.setattr(run, "main", lambda args: 0)
+
+    def chain(*arguments: str) -> list[dict]:
+        assert main(["replay", *arguments, "--out", str(tmp_path / "out")]) == 0
+        return yaml.safe_load((tmp_path / "out" / "replay.yaml").read_text())["nodes"]["player"]["stages"]
+
+    return chain
+
+
+def test_info_tells_what_a_recording_holds(file, capsys):
+    assert main(["info", file]) == 0
+    told = capsys.readouterr().out
+    assert f"{file}: " in told
+    assert ", complete" in told
+    assert "model tiny (1122334455667788), quality 24" in told
+    assert "primary view (left) 32x16: 25 packets, frames 0 to 24" in told
+    assert "2.50 s of capture, 10.00 frames/s, 79.7 kbit/s, 14.0625 bpp" in told
+    assert "side view: 20 packets paired (stored), 5 without" in told
+    assert "config.yaml (9 B)" in told
+
+
+def test_info_for_programs(file, capsys):
+    assert main(["info", file, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["complete"], told["primary"]["packets"], told["side"]["unpaired"]) == (True, 25, 5)
+    assert told["primary"]["kbps_by_second"] == [79.68, 79.68, 39.84]
+    assert told["channels"]["/sidecast/bits"] == {"messages": 25, "bytes": 24900}
+
+
+def test_info_and_repair_of_a_damaged_recording(file, capsys):
+    data = bytearray(Path(file).read_bytes())
+    data[open_index([Path(file)]).primaries[20].place.offset + 300] ^= 4
+    Path(file).write_bytes(data)
+    assert main(["info", file]) == 1
+    assert "incomplete: 1 place is damaged; 1 packet is missing" in capsys.readouterr().out
+    assert main(["repair", file, "-o", f"{file}.new"]) == 0
+    told = capsys.readouterr().out
+    assert f"damaged: {file}: bytes " in told
+    assert "24 packets kept, 1 known to be lost; 10 side frames kept, 0 lost" in told
+    assert main(["info", f"{file}.new"]) == 1
+    assert "1 packet was not recorded; repaired: 1 damaged place" in capsys.readouterr().out
+    assert main(["repair", file, "-o", f"{file}.new"]) == 1
+    assert "is there already, name another file with -o" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["info", "repair", "replay"])
+def test_what_is_no_recording_gets_one_sentence(tmp_path, capsys, command):
+    path = tmp_path / "x.mcap"
+    path.write_bytes(b"RIFF" * 50)
+    assert main([command, str(path)]) == 1
+    told = capsys.readouterr()
+    assert (
+        told.err
+        == f"sidecast: error: {path} is no recording: expected an MCAP file, found one that begins with b'RIFFRIFF'\n"
+    )
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_replay_is_a_node_of_the_recording_a_decoder_and_a_sink(stages, file):
+    head, decode, sink = stages(file, "--rate", "2", "--start", "0.5", "--duration", "1", "--loop")
+    assert head == {
+        "use": "replay",
+        "file": [file],
+        "rate": 2.0,
+        "start_s": 0.5,
+        "duration_s": 1.0,
+        "loop": True,
+        "step": False,
+    }
+    assert decode == {"use": "decode", "weights": "default", "device": "auto"}
+    assert sink == {"use": "write_video"}
+
+
+def test_the_side_view_comes_from_where_it_is_said_to(stages, file):
+    drive = {"use": "kitti", "drive": "/d", "view": "right"}
+    assert stages(file, "--side", "none")[0]["packets_only"] is True
+    assert stages(file, "--side", "/d")[0]["side"] == drive
+    assert stages(file, "--side", "/d", "--policy", "nearest")[1] == {"use": "pair", "policy": "nearest", "side": drive}
+    other = {"use": "video", "left": "a.mp4", "right": "b.mp4"}
+    assert stages(file, "--side", "{use: video, left: a.mp4, right: b.mp4}")[0]["side"] == other
+
+
+def test_sinks_and_links_are_what_is_asked_for(stages, file):
+    assert stages(file, "--sink", "write_images", "--sink", "{use: write_video, crf: 20}")[2:] == [
+        {"use": "write_images"},
+        {"use": "write_video", "crf": 20},
+    ]
+    assert stages(file, "--to", "tcp://127.0.0.1:5")[1:] == [{"use": "send", "connect": "tcp://127.0.0.1:5"}]
+
+
+def test_side_packets_on_the_wire_are_decoded_and_paired_again(stages, tmp_path):
+    packets = [recordings.packet(i, role=role) for i in range(3) for role in ("primary", "side")]
+    recordings.record(tmp_path, packets)
+    uses = [stage["use"] for stage in stages(str(tmp_path / "recording.mcap"))]
+    assert uses == ["replay", "decode_image", "pair", "decode", "write_video"]
+
+
+def test_jpeg_recordings_need_no_codec(stages, tmp_path):
+    recordings.record(tmp_path, [recordings.packet(0, model_id=b"JPEG\0\0\0\0")])
+    assert [s["use"] for s in stages(str(tmp_path / "recording.mcap"))] == ["replay", "decode_image", "write_video"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "names the side frames and does not have them: give their drive or source with --side"),
+        (("--side", "none", "--sink", "{use: [}"), "is no stage, expected one such as '{use: write_images}'"),
+    ],
+)
+def test_what_cannot_be_replayed_gets_one_sentence(tmp_path, capsys, arguments, sentence):
+    recordings.record(tmp_path, recordings.pairs(3))
+    assert main(["replay", str(tmp_path / "recording.mcap"), *arguments]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_as_many_threads_as_the_recorded_run(file, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(run, "main", lambda args: seen.append(args.threads) or 0)
+    monkeypatch.setattr(replay, "usable_cores", lambda: 8)
+    for more in ([], ["--threads", "3"]):
+        main(["replay", file, "--out", str(tmp_path / "out"), *more])
+    assert seen == [1, 3]
