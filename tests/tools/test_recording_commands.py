@@ -59,7 +59,7 @@ def test_info_and_repair_of_a_damaged_recording(file, capsys):
     assert main(["repair", file, "-o", f"{file}.new"]) == 0
     told = capsys.readouterr().out
     assert f"damaged: {file}: bytes " in told
-    assert "24 packets kept, 1 known to be lost; 10 side frames kept, 0 lost" in told
+    assert "24 packets kept, 1 known to be lost; 12 side frames kept, 0 lost" in told
     assert main(["info", f"{file}.new"]) == 1
     assert "1 packet was not recorded; repaired: 1 damaged place" in capsys.readouterr().out
     assert main(["repair", file, "-o", f"{file}.new"]) == 1
