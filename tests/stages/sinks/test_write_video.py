@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from specimens import decoded, frame, picture
 
 from pipeline.errors import StageError
 from pipeline.stage import Context
-from pipeline.types import Decoded
+from pipeline.types import Decoded, Item, StereoPair
 from stages.sinks.write_video import FRAGMENT_FRAMES, WriteVideo
 
 
@@ -28,7 +29,7 @@ def opened(context: Context, **fields) -> WriteVideo:
     return stage
 
 
-def write(context: Context, items: list[Decoded], **fields) -> Path:
+def write(context: Context, items: Sequence[Item], **fields) -> Path:
     stage = opened(context, **fields)
     for one in items:
         assert list(stage.process(one)) == [one]
@@ -48,6 +49,12 @@ def test_odd_sizes_get_their_last_row_and_column_twice(context: Context):
     pixels = first.to_ndarray(format="rgb24").astype(int)
     assert np.abs(pixels[:, 65] - pixels[:, 64]).mean() < 8
     assert np.abs(pixels[47] - pixels[46]).mean() < 8
+
+
+def test_frames_that_were_never_coded_are_written_too(context: Context):
+    pairs = [StereoPair(frame(i), frame(i, view="right", role="side")) for i in range(2, 4)]
+    items = [frame(0), frame(0, view="right", role="side"), frame(1), *pairs]
+    assert len(read(write(context, items))) == 4
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
