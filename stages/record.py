@@ -49,7 +49,7 @@ class Record(Stage):
     """
 
     path: Annotated[str, Field(min_length=1, description="file, relative to --out")] = "recording.mcap"
-    side: Annotated[bool, Field(description="store the side frames too, without loss (PNG)")] = False
+    side: Annotated[bool, Field(description="store the side frames too, without loss")] = False
     preview_every_s: Annotated[
         float | None,
         Field(gt=0, description="a picture for Foxglove at these intervals of capture time, if it passes; null: none"),

@@ -1,6 +1,6 @@
 """Jobs to recording files, in a thread of its own: a library of the stage `record`.
 
-    put --> [ waiting jobs, bounded in bytes ] --> thread: PNG, JPEG --> Writer --> NAME.mcap.part --> NAME.mcap
+    put --> [ waiting jobs, bounded in bytes ] --> thread: pictures --> Writer --> NAME.mcap.part --> NAME.mcap
 
 Where the bound is reached, a recorded source waits; with a live one the job is dropped from the recording, and counted
 in it.
@@ -21,17 +21,16 @@ from typing import Any
 
 from pipeline.errors import SidecastError, StageError
 from pipeline.recording.foxglove import compressed_image
-from pipeline.recording.layout import BITS, EVENTS, METRICS, PAIRS, PNG_ID, PREVIEW, SIDE, STREAM, Pair, SideKey
+from pipeline.recording.layout import BITS, EVENTS, METRICS, PAIRS, PREVIEW, SIDE, STREAM, Pair, SideKey
 from pipeline.recording.writer import Writer
 from pipeline.types import Frame, Packet
 from pipeline.wire import serialize
+from stages.lossless import CODING_ID, pack
 
 __all__ = ["Job", "Plan", "Recorder"]
 
 METRICS_NS = 1_000_000_000
 TICK_S = 0.25
-PNG_LEVEL = 1
-"""Of zlib: recording must be cheap, and level 3 saves 4 % of the bytes in twice the time."""
 PREVIEW_QUALITY = 80
 PREVIEW_WIDTH_PX = 640
 
@@ -283,8 +282,6 @@ def _free_name(path: Path) -> Path:
 
 def _side_bytes(side: Frame) -> bytes:
     """A side frame as the FRAME message that carries it without loss."""
-    from stages.picture import encode_png
-
     return serialize(
         Packet(
             frame_id=side.frame_id,
@@ -292,11 +289,11 @@ def _side_bytes(side: Frame) -> bytes:
             role="side",
             pts_ns=side.pts_ns,
             taken_ns=side.taken_ns,
-            model_id=PNG_ID,
+            model_id=CODING_ID,
             width=side.width,
             height=side.height,
             quality=0.0,
-            payload=encode_png(side.pixels, PNG_LEVEL),
+            payload=pack(side.pixels),
         )
     )
 

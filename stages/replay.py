@@ -19,6 +19,7 @@ from pipeline.recording.index import Entry, Index, Reader, open_index
 from pipeline.stage import Context, Source
 from pipeline.types import Frame, Item, Packet, StereoPair
 from pipeline.wire import HEADER_BYTES
+from stages.lossless import CODING_ID, unpack
 from stages.troubles import Troubles
 
 __all__ = ["Replay"]
@@ -201,12 +202,9 @@ class Replay(Source):
         return side
 
     def _picture(self, packet: Packet) -> Frame:
-        from stages.picture import UnreadablePictureError, decode_picture
-
-        try:
-            pixels = decode_picture(packet.payload)
-        except UnreadablePictureError as error:
-            raise WireError(f"its side frame: {error}") from error
+        if packet.model_id != CODING_ID:
+            raise WireError(f"its side frame is coded as {packet.model_id!r}, expected {CODING_ID!r}")
+        pixels = unpack(packet.payload, packet.width, packet.height)
         return Frame(pixels, packet.view, packet.frame_id, packet.pts_ns, packet.taken_ns, "side")
 
     def _account(self, packet: Packet) -> None:

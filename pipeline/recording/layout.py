@@ -9,7 +9,8 @@ finished the file's name ends in `.part`; one without DataEnd and Footer was cut
 
     id  topic              encoding       a message is
     1   /sidecast/bits     sidecast-wire  the FRAME message of a packet, byte for byte (attachment wire-format.txt)
-    2   /sidecast/side     sidecast-wire  a side frame that a packet was paired with, as FRAME of role side with a PNG
+    2   /sidecast/side     sidecast-wire  a side frame that a packet was paired with, as FRAME of role side
+                                       with model id SUB+ZSTD (see below)
     3   /sidecast/pairs    json           right before the packet: with which side frame it was paired, or null; `Pair`
     4   /sidecast/stream   json           what the node knew of the stream (model, quality, clock, ...)
     5   /sidecast/metrics  json           once a second: all counters and gauges of the node
@@ -17,6 +18,9 @@ finished the file's name ends in `.part`; one without DataEnd and Footer was cut
     7   /sidecast/preview  protobuf       foxglove.CompressedImage (JPEG), a few a second
 
 log_time is the recording machine's wall clock, publish_time the capture time (pts); both in ns, 0 where negative.
+A payload of model id `SUB+ZSTD` is one Zstandard frame of the picture's rows in order, RGB bytes, each less that of the
+same channel of the pixel to its left, modulo 256.
+
 `sequence` counts the messages of each channel in a file from 0, so a gap is a loss. Attachments: `config.yaml`,
 `wire-format.txt`, `weights.json` (model, model id) and `calibration` where there is one.
 """
@@ -43,7 +47,6 @@ __all__ = [
     "EVENTS",
     "METRICS",
     "PAIRS",
-    "PNG_ID",
     "PREVIEW",
     "SIDE",
     "STREAM",
@@ -62,7 +65,6 @@ CHUNK_AGE_NS = 1_000_000_000
 MAX_RECORD = MAX_MESSAGE + 2 * CHUNK_BYTES
 """A longer record is none of ours."""
 MAX_JSON = 1 << 20
-PNG_ID = b"PNG".ljust(8, b"\0")
 
 BITS, SIDE, PAIRS, STREAM, METRICS, EVENTS, PREVIEW = range(1, 8)
 
