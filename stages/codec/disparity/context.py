@@ -358,5 +358,8 @@ def _rescaled(sums: Tensor, shift: int) -> Tensor:
 
 def _exact(device: torch.device) -> torch.dtype:
     """float32 where its products are sure to be computed in float32, else float64."""
-    plain = device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
-    return torch.float32 if plain else torch.float64
+    if device.type != "cpu":
+        return torch.float64
+    places = (torch.backends, torch.backends.mkldnn, getattr(torch.backends.mkldnn, "matmul", None))
+    allowed = {getattr(place, "fp32_precision", "unknown") for place in places}
+    return torch.float32 if allowed <= {"none", "ieee"} else torch.float64

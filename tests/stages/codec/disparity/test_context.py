@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from stages.codec import load_codec
 from stages.codec.disparity import context as module
 from stages.codec.disparity.context import LEVELS, TABLES, Context, grid, plan, residuals, restored
+from stages.codec.disparity.model import Disparity
 from stages.codec.entropy import CodingTables, SymbolReader, encode_groups
 from stages.codec.errors import BitstreamError
+from stages.codec.weights_file import save
 
 CHANNELS = 70
 SIZES = [(1, 1), (1, 6), (5, 1), (7, 9), (24, 20)]
@@ -111,12 +116,25 @@ def test_tables_are_the_same_with_other_threads_libraries_and_precision(monkeypa
     torch.backends.mkldnn.enabled = False
     assert same(residuals(context, symbols, 30.0), expected)
     torch.set_float32_matmul_precision("medium")  # would allow bf16, so float64 is used
+    assert module._exact(torch.device("cpu")) is torch.float64
     assert same(residuals(context, symbols, 30.0), expected)
     torch.set_float32_matmul_precision("highest")
+    assert module._exact(torch.device("cpu")) is torch.float32
     monkeypatch.setattr(module, "_exact", lambda device: torch.float64)
     assert same(residuals(context, symbols, 30.0), expected)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert same(residuals(context, symbols, 30.0), expected)
+
+
+@pytest.mark.parametrize("path", ["backends", "backends.mkldnn", "backends.mkldnn.matmul"])
+def test_products_are_in_float64_where_a_setting_allows_less_than_float32(path: str) -> None:
+    place = operator.attrgetter(path)(torch)
+    before = place.fp32_precision
+    place.fp32_precision = "bf16"
+    try:
+        assert module._exact(torch.device("cpu")) is torch.float64
+    finally:
+        place.fp32_precision = before
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -190,3 +208,66 @@ def test_weights_whose_sums_are_not_exact_are_refused() -> None:
     context.layers[9].get_buffer("weight").fill_(32767)
     with pytest.raises(ValueError, match="pass 9 of the context model can reach"):
         context.check()
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file of a random codec with a context model."""
+    torch.manual_seed(0)
+    model = Disparity(latent=20, trunk=16, head=16, context=12)
+    with torch.no_grad():
+        model.analysis.normal_(0, 0.02)
+        model.synthesis.normal_(0, 0.02)
+    model.set_steps(0.5, 0.05)
+    model.context.load_state_dict(filled(20).state_dict())
+    symbols = np.arange(-40, 41)
+    pmfs = [np.exp(-np.abs(symbols) / (0.1 + level / 4)) for level in range(LEVELS) for _ in range(4)]
+    tables = CodingTables.build([p / p.sum() for p in pmfs] + [np.full(21, 1 / 21)], [-40] * TABLES + [0])
+    path = tmp_path_factory.mktemp("weights") / "context.safetensors"
+    save(path, model, tables, {}, float16=True)
+    return path
+
+
+@pytest.mark.usefixtures("restored_settings")
+@pytest.mark.parametrize("quality", [0.0, 30.5, 63.0])
+def test_payload_of_one_thread_decodes_with_two_and_without_one_dnn(weights: Path, quality: float) -> None:
+    torch.manual_seed(1)
+    codec, x = load_codec(weights), torch.rand(1, 3, 150, 230)
+    torch.set_num_threads(1)
+    payload = codec.encode(x, quality)
+    symbols = codec.symbols(payload)
+    assert torch.equal(symbols, codec._model.analyse(codec._fitted(x), quality))
+    assert codec.decode(payload, x).shape == x.shape
+    torch.set_num_threads(2)
+    assert torch.equal(codec.symbols(payload), symbols)
+    torch.backends.mkldnn.enabled = False
+    assert torch.equal(codec.symbols(payload), symbols)
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_payload_decodes_on_the_other_device(weights: Path) -> None:
+    cpu, cuda = load_codec(weights), load_codec(weights, device="cuda")
+    for writer, reader in ((cpu, cuda), (cuda, cpu)):
+        payload = writer.encode(torch.rand(1, 3, 150, 230), 40.0)
+        assert torch.equal(reader.symbols(payload), writer.symbols(payload))
+
+
+def test_damaged_payloads_are_refused(weights: Path) -> None:
+    torch.manual_seed(1)
+    codec, rng = load_codec(weights), np.random.default_rng(0)
+    payload = codec.encode(torch.rand(1, 3, 64, 96), 30.0)
+    for _ in range(60):
+        damaged = bytearray(payload)
+        damaged[int(rng.integers(8, len(payload)))] ^= int(rng.integers(1, 256))
+        with pytest.raises(BitstreamError):
+            codec.symbols(bytes(damaged))
+
+
+def test_a_network_without_context_model_has_its_tables_by_channel() -> None:
+    model = Disparity(latent=8, trunk=16, head=16)
+    assert "context" not in model.config
+    with pytest.raises(ValueError, match="no context model"):
+        model.residuals(np.zeros((8, 1, 1), np.int32), 0.0)
+    with pytest.raises(ValueError, match="out of bounds"):
+        Disparity(context=1000)
