@@ -116,7 +116,7 @@ def test_what_nobody_expected_in_the_links_thread_ends_both_nodes(link, monkeypa
     else:  # they never met, so it is as if the other had never been started
         other.context.stop.set()
         other.sentence()
-    assert time.monotonic() - begin < 12
+    assert time.monotonic() - begin < 25
     with zmq.Context() as free, free.socket(zmq.ROUTER) as probe:
         probe.bind(link)
 
@@ -152,7 +152,7 @@ def test_decoder_that_cannot_start_and_is_alone_ends_soon(link):
     begin = time.monotonic()
     decoder = Running("decoder", Receive(bind=link), Sink(fault="nowhere: there is no such drive"))
     assert decoder.sentence() == "nowhere: there is no such drive"
-    assert time.monotonic() - begin < 4
+    assert time.monotonic() - begin < 10
 
 
 def test_encoder_that_dialled_again_while_the_decoder_started_is_not_back(link, monkeypatch, caplog):
