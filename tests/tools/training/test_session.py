@@ -12,7 +12,7 @@ import torch
 
 from pipeline.errors import ConfigError, SourceError
 from stages.codec import load_codec
-from tools.training import session
+from tools.training import context, context_export, session
 from tools.training.config import load_training_config
 from tools.training.pictures import read_library
 from tools.training.published import PUBLISHED, PublishedRecipe
@@ -58,6 +58,13 @@ def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(autouse=True)
+def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Context models are fitted to fewer pictures."""
+    monkeypatch.setattr(context, "SMALL_CROPS", 10)
+    monkeypatch.setattr(context_export, "COUNTED", 10)
+
+
 def places(tmp_path: Path, text: str, drives: Path) -> session.Places:
     config = tmp_path / "train-tiny.yaml"
     config.write_text(text)
@@ -86,6 +93,24 @@ def test_a_run_is_saved_resumed_and_released(
     with (here.log / "tiny" / "released.csv").open() as f:
         (row,) = csv.DictReader(f)
     assert float(row["psnr_db_q27" if text is DISPARITY else "psnr_db_q0"]) > 5
+
+
+def test_the_context_model_is_fitted_anew_to_the_same_transforms(drives: Path, tmp_path: Path) -> None:
+    here, weights = places(tmp_path, DISPARITY, drives), tmp_path / "w.safetensors"
+    session.finish(here, 0.001, weights, context_steps=2)
+    before, x = load_codec(weights), torch.rand(1, 3, 40, 72)
+    session.fit_context(here, weights, context_steps=20)
+    after = load_codec(weights)
+    assert after.model_id != before.model_id
+    assert torch.equal(after.symbols(after.encode(x)), before.symbols(before.encode(x)))
+    assert after.description["training"] == before.description["training"]
+
+
+def test_a_context_model_is_not_fitted_to_other_codecs(drives: Path, tmp_path: Path) -> None:
+    here, weights = places(tmp_path, NDIC, drives), tmp_path / "w.safetensors"
+    session.finish(here, 0.001, weights)
+    with pytest.raises(ConfigError, match="expected weights of disparity, found ndic_bls17"):
+        session.fit_context(here, weights)
 
 
 def test_a_run_goes_on_from_the_trunk_where_the_state_is_gone(
