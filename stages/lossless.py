@@ -2,7 +2,7 @@
 
     bytes = one Zstandard frame of the rows in order, RGB, each value less that of the pixel to its left, modulo 256
 
-Measured on 640x192 frames of a KITTI drive: 1.2 ms for 117 kB, where PNG at its fastest takes 4.9 ms for 97 kB. At the
+Measured on 640x192 frames of a KITTI drive: 1.0 ms for 127 kB, where PNG at its fastest takes 4.9 ms for 97 kB. At the
 pace of a decoder that is the difference between 1 % and 6 % of its processor time.
 """
 
@@ -18,16 +18,17 @@ __all__ = ["CODING_ID", "MAX_PIXELS", "pack", "unpack"]
 CODING_ID = b"SUB+ZSTD"
 """The model id of packets with such a payload."""
 MAX_PIXELS = 64 * 1024 * 1024
-LEVEL = 1
+LEVEL = -3
 
 
 def pack(pixels: Pixels) -> bytes:
     """The bytes of (H, W, 3) uint8."""
     import zstandard
 
-    differences = pixels.copy()
-    differences[:, 1:] -= pixels[:, :-1]
-    return zstandard.ZstdCompressor(level=LEVEL).compress(differences.tobytes())
+    differences = np.empty_like(pixels, order="C")
+    differences[:, :1] = pixels[:, :1]
+    np.subtract(pixels[:, 1:], pixels[:, :-1], out=differences[:, 1:])
+    return zstandard.ZstdCompressor(level=LEVEL).compress(differences.data)
 
 
 def unpack(data: bytes, width: int, height: int) -> Pixels:

@@ -138,7 +138,7 @@ class Recorder:
             if time.monotonic_ns() >= metrics_due_ns:
                 metrics_due_ns = time.monotonic_ns() + METRICS_NS
                 self._guarded(self._write_metrics)
-            self.cpu_ns = time.thread_time_ns() - begin_ns
+        self.cpu_ns = time.thread_time_ns() - begin_ns
         self._guarded(self._write_last)
         self.cpu_ns = time.thread_time_ns() - begin_ns
 

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from pipeline.errors import SourceError, StageError, WireError
 from pipeline.ledger import Ledger
-from pipeline.recording.index import Entry, Index, Reader, open_index
+from pipeline.recording.index import Entry, Index, Reader, open_index, printable
 from pipeline.stage import Context, Source
 from pipeline.types import Frame, Item, Packet, StereoPair
 from pipeline.wire import HEADER_BYTES
@@ -26,6 +26,7 @@ __all__ = ["Replay"]
 
 MS, S = 1_000_000, 1_000_000_000
 SHOWN_DAMAGE = 10
+LONGEST_WAIT_S = 24 * 3600.0
 
 
 @dataclass(kw_only=True)
@@ -117,7 +118,8 @@ class Replay(Source):
     def _facts(self) -> dict[str, Any]:
         """What the recording knows for the report, and the weights for the link and the decoder."""
         stream, first = self._index.stream, next(e.packet for e in self._chosen if e.packet.role == "primary")
-        known = {name: stream[name] for name in ("model", "encode_device") if isinstance(stream.get(name), str)}
+        names = ("model", "encode_device")
+        known = {name: printable(stream[name])[:100] for name in names if isinstance(stream.get(name), str)}
         side_bytes = sum(HEADER_BYTES + e.payload_bytes for e in self._chosen if e.packet.role == "side")
         return {
             **known,
@@ -237,7 +239,7 @@ class Replay(Source):
         self._begin_ns = now_ns if self._begin_ns is None else self._begin_ns
         if self.rate > 0:
             due_ns = self._begin_ns + round((packet.pts_ns - self._first_pts_ns) / self.rate)
-            clock.sleep((due_ns - now_ns) / S, until=self._context.stop)
+            clock.sleep(min((due_ns - now_ns) / S, LONGEST_WAIT_S), until=self._context.stop)
         return True
 
     def _await_enter(self, frame_id: int) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.recording.index import Entry, Index, open_index
+from pipeline.recording.index import Entry, Index, open_index, printable
 from pipeline.recording.layout import CHANNELS
 from pipeline.wire import HEADER_BYTES
 
@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
     """Print it; the exit code is 1 where the recording is not complete. Raises SourceError where it is none."""
     index = open_index(args.files)
     data = described(index)
-    print(json.dumps(data, indent=2) if args.json else "\n".join(_lines(data, index)))
+    print(json.dumps(data, indent=2) if args.json else "\n".join(map(printable, _lines(data, index))))
     return 0 if data["complete"] else 1
 
 

@@ -16,7 +16,7 @@ from pipeline.recording.layout import BITS, EVENTS, MAX_JSON, METRICS, PAIRS, SI
 from pipeline.recording.scan import Damage, Found, Scan, scan
 from pipeline.types import Packet
 
-__all__ = ["Entry", "Index", "Reader", "open_index"]
+__all__ = ["Entry", "Index", "Reader", "open_index", "printable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,15 @@ class Index:
         dropped = sum(n for end in ends if isinstance(n := end.get("dropped"), int))
         if dropped:
             why.append("1 packet was not recorded" if dropped == 1 else f"{dropped} packets were not recorded")
-        why += [str(end["why"]) for end in ends if end.get("why")]
+        why += [printable(str(end["why"]))[:500] for end in ends if end.get("why")]
         if ends and ends[-1].get("continues"):
             why.append("the next file is missing")
         return why
+
+
+def printable(text: str) -> str:
+    """Text from a file as a terminal may see it."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def open_index(paths: Sequence[Path]) -> Index:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
 import recordings
 import yaml
 
+from pipeline.recording import layout
 from pipeline.recording.index import open_index
 from tools import replay, run
 from tools.cli import main
@@ -77,6 +79,23 @@ def test_what_is_no_recording_gets_one_sentence(tmp_path, capsys, command):
         == f"sidecast: error: {path} is no recording: expected an MCAP file, found one that begins with b'RIFFRIFF'\n"
     )
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("command", [["info"], ["replay", "--out", "{}/out"], ["repair", "-o", "{}/new.mcap"]])
+def test_a_length_field_of_4_gib_is_told_in_one_sentence(tmp_path, capsys, command):
+    path = tmp_path / "x.mcap"
+    path.write_bytes(layout.prefix() + struct.pack("<BQ", 6, 1 << 32) + bytes(100))
+    main([argument.format(tmp_path) for argument in [*command, str(path)]])
+    told = capsys.readouterr()
+    sentence = f"a record that claims 4294967296 bytes, at most {layout.MAX_RECORD} are possible"
+    assert (told.out + told.err).count(sentence) == 1
+    assert told.err.count("sidecast: error: ") == (command[0] == "replay")
+
+
+def test_what_a_file_says_cannot_reach_the_terminal_s_controls(tmp_path, capsys):
+    recordings.record(tmp_path, recordings.pairs(2), facts={"model": "\x1b[31mred"})
+    main(["info", str(tmp_path / "recording.mcap")])
+    assert "model ?[31mred (" in capsys.readouterr().out
 
 
 def test_replay_is_a_node_of_the_recording_a_decoder_and_a_sink(stages, file):
