@@ -98,11 +98,12 @@ class Record(Stage):
         error = self._context.error
         whole = self._ended and error is None
         recorder.close(complete=whole, **({} if whole else {"why": _why(error)}), stage_cpu_s=self._cpu_ns / 1e9)
-        self._context.log.info("recorded %d packets to %s", recorder.packets, ", ".join(map(str, recorder.files)))
-        if recorder.dropped and not recorder.failure:
-            self._context.log.warning("%d packets are not in the recording", recorder.dropped)
+        missing = recorder.packets + recorder.dropped - recorder.kept
+        self._context.log.info("recorded %d packets to %s", recorder.kept, ", ".join(map(str, recorder.files)))
         if recorder.failure:
-            raise StageError("record", None, f"the recording ended early: {recorder.failure}")
+            raise StageError("record", None, f"{missing} packets are not in the recording: {recorder.failure}")
+        if missing:
+            self._context.log.warning("%d packets are not in the recording", missing)
 
     @property
     def cpu_s(self) -> float:

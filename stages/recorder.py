@@ -84,8 +84,8 @@ class Recorder:
         self._end: dict[str, Any] = {}
         self.files: list[Path] = []
         """What is finished."""
-        self.packets = self.dropped = self.cpu_ns = 0
-        """Packets in the recording and dropped from it; processor time of the thread."""
+        self.packets = self.dropped = self.kept = self.cpu_ns = 0
+        """Packets handed to the file, dropped before, and in finished files; processor time of the thread, ns."""
         self.failure: str | None = None
         """Why nothing more is recorded."""
         self._unsaid = 0
@@ -165,6 +165,7 @@ class Recorder:
         try:
             step(*args)
         except (OSError, SidecastError) as error:
+            self.dropped += len(args)
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             self._fail(f"{self._part} cannot be written any more: {why}")
 
@@ -250,6 +251,7 @@ class Recorder:
         finally:
             self._file.close()
         self._part.replace(self._path)
+        self.kept += writer.counts[BITS]
         self.files.append(self._path)
 
     def _end_event(self, writer: Writer, end: dict[str, Any]) -> bytes:
