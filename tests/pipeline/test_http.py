@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -103,5 +104,8 @@ def test_an_insecure_address_is_opened_and_logged(node, caplog):
     logger.propagate = True
     with HttpServer("0.0.0.0:0", node, lambda: True, insecure=True) as running:
         assert get(running, "/livez")[0] == 200
+        deadline = time.monotonic() + 5
+        while "open to other machines" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.01)  # the server's own thread says it; asking it from here as well would be a race
         running._server.service_actions()
     assert caplog.text.count("0.0.0.0:0 is open to other machines") == 1
