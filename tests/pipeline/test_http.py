@@ -112,7 +112,7 @@ def test_nonsense_is_no_address(node):
 
 
 def test_an_insecure_address_is_opened_and_logged(node):
-    node.log, said = logging.Logger("alone"), Said()  # a logger that no other test has touched
+    node.log, said = logging.Logger("alone", logging.INFO), Said()  # a logger that no other test has touched
     node.log.addHandler(said)
     with HttpServer("0.0.0.0:0", node, lambda: True, insecure=True) as running:
         assert get(running, "/livez")[0] == 200
