@@ -65,6 +65,19 @@ def test_missing_side_view_is_the_same_as_an_unused_one(model: Disparity) -> Non
     torch.testing.assert_close(unused.x_hat, missing.x_hat)
 
 
+def test_side_view_that_matches_nowhere_is_left_out(model: Disparity) -> None:
+    x, side = views()
+    symbols = model.analyse(x, 20.0)
+    missing = model.synthesise(symbols, 20.0, None)
+    with torch.no_grad():
+        model.match_8.no_match.fill_(-50.0)
+        matched = model.synthesise(symbols, 20.0, model.prepare(side))
+        model.match_8.no_match.fill_(50.0)
+        foreign = model.synthesise(symbols, 20.0, model.prepare(side))
+    assert (matched - missing).abs().max() > 1e-3
+    torch.testing.assert_close(foreign, missing)
+
+
 def test_synthesis_undoes_analysis_shapes_at_any_multiple(model: Disparity) -> None:
     for height, width in ((16, 16), (16, 160), (112, 32)):
         x, side = views(height, width)
