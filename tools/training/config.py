@@ -50,6 +50,8 @@ class TrainingConfig:
     network: dict[str, Any] = field(default_factory=dict)
     rd_lambda: tuple[Positive, Positive]
     distortion: Annotated[str, Field(pattern="^(mse|ms_ssim)$")] = "mse"
+    start: str | None = None
+    """Another run, whose trunk a fresh run starts from."""
     alpha: Annotated[float, Field(ge=0)] = 1.0
     beta: Annotated[float, Field(ge=0)] = 1.0
     held_out: tuple[str, ...] = ()

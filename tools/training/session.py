@@ -45,7 +45,7 @@ def train(places: Places, minutes: float) -> None:
     """Go on from `state.pt`, else from the committed trunk, else afresh; until the time is over or Ctrl-C."""
     _, library, trainer = _prepare(places)
     state, log = places.state / places.name, places.log / places.name
-    _resume(trainer, state, log)
+    _resume(trainer, places)
     try:
         run(trainer, library, state, log / "log.csv", minutes * 60, say)
     except KeyboardInterrupt:
@@ -60,8 +60,8 @@ def finish(places: Places, minutes: float, weights: Path, context_steps: int = c
     The default codec then gets its context model, which the rates in the log don't know of yet.
     """
     config, library, trainer = _prepare(places)
-    state, log = places.state / places.name, places.log / places.name
-    _resume(trainer, state, log)
+    log = places.log / places.name
+    _resume(trainer, places)
     if trainer.step:
         save_trunk(trainer, log)
     decay(trainer, minutes * 60, say)
@@ -135,13 +135,21 @@ def _recipe(places: Places, config: TrainingConfig) -> Recipe:
     raise ConfigError(f"{places.config}: model {config.model!r} can't be trained, expected one of {known}")
 
 
-def _resume(trainer: Trainer, state: Path, log: Path) -> None:
-    if (state / "state.pt").is_file():
-        trainer.load(torch.load(state / "state.pt", weights_only=True))
+def _resume(trainer: Trainer, places: Places) -> None:
+    state = places.state / places.name / "state.pt"
+    trunk = places.log / places.name / "trunk.safetensors"
+    start = places.log / trainer.config.start / "trunk.safetensors" if trainer.config.start else None
+    if state.is_file():
+        trainer.load(torch.load(state, weights_only=True))
         say(f"going on from step {trainer.step}")
-    elif (log / "trunk.safetensors").is_file():
-        _load_trunk(trainer, log / "trunk.safetensors")
+    elif trunk.is_file():
+        _load_trunk(trainer, trunk)
         say(f"going on from the committed trunk at step {trainer.step}; the optimisers start afresh")
+    elif start and start.is_file():
+        _load_trunk(trainer, start)
+        say(f"starting from {start}, step {trainer.step}")
+    elif start:
+        raise ConfigError(f"{places.config}: start: expected the trunk of another run at {start}, found none")
     else:
         trainer.recipe.start(trainer.sampler)
         trainer.average.load_state_dict(trainer.model.state_dict())

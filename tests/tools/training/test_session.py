@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from pipeline.errors import ConfigError, SourceError
 from stages.codec import load_codec
@@ -121,6 +122,19 @@ def test_a_run_goes_on_from_the_trunk_where_the_state_is_gone(
     (here.state / "tiny" / "state.pt").unlink()
     session.train(here, 0.005)
     assert "going on from the committed trunk" in capsys.readouterr().out
+
+
+def test_a_fresh_run_starts_from_the_trunk_of_another_or_says_that_there_is_none(tmp_path: Path, drives: Path) -> None:
+    here = places(tmp_path, DISPARITY + "start: other\n", drives)
+    with pytest.raises(ConfigError, match=r"start: expected the trunk of another run at .*other/trunk"):
+        session.train(here, 0.001)
+    session.train(places(tmp_path, DISPARITY, drives), 0.01)
+    (here.state / "tiny" / "state.pt").unlink()
+    (here.log / "tiny").rename(here.log / "other")
+    config = places(tmp_path, DISPARITY + "start: other\n", drives)
+    session.train(config, 0.001)
+    steps = [int(safe_open(here.log / n / "trunk.safetensors", "pt").metadata()["step"]) for n in ("other", "tiny")]
+    assert steps[1] >= steps[0] > 0
 
 
 def test_held_out_scenes_are_not_drawn(drives: Path) -> None:
