@@ -38,6 +38,7 @@ class Meter:
         """When the first one was through, by the monotonic clock."""
         self.pts_ns: tuple[int, int] | None = None
         """The first and the last capture time that came out."""
+        self._newest_pts_ns: int | None = None
         context.ledger.watch(self._settled)
 
     def entered(self, item: Item) -> None:
@@ -52,6 +53,8 @@ class Meter:
                 return
             self._inside[frame_id] = self._clock.monotonic_ns()
         self._metrics.frames_in.inc()
+        self._metrics.last_frame_seconds.set(self._clock.wall_ns() / S)
+        self._captured(_stamped(item).pts_ns)
 
     def worked(self, label: str, item: Item, spent_ns: int) -> None:
         """A stage has spent so much time of its own on this item."""
@@ -80,6 +83,13 @@ class Meter:
         """A channel has given this up for something fresher."""
         if role_of(item) == "primary":
             self._ledger.drop(frame_id_of(item), "latest", _stamped(item).pts_ns)
+
+    def _captured(self, pts_ns: int) -> None:
+        """Count capture time as it goes on; called from the thread of the chain's head only."""
+        before_ns = self._newest_pts_ns
+        if before_ns is None or pts_ns > before_ns:
+            self._newest_pts_ns = pts_ns
+            self._metrics.captured_seconds.inc(0.0 if before_ns is None else (pts_ns - before_ns) / S)
 
     def _settled(self, frame_id: int, status: str) -> None:
         with self._lock:

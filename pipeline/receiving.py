@@ -266,7 +266,7 @@ class ReceivingEnd:
             raise WireError(f"frame {packet.frame_id} came without credit or behind the end")
         if self.abandoned:
             return  # an encoder that goes on would keep a stopped node at work for ever
-        self._context.metrics.wire_bytes.labels(packet.role).inc(HEADER_BYTES + len(packet.payload))
+        self._context.metrics.received_bytes.labels(packet.role).inc(HEADER_BYTES + len(packet.payload))
         self._context.metrics.clock_offset_seconds.set(packet.clock_offset_ns / 1e9)
         self._enter(packet)
         if not self.inbox.take(packet):

@@ -19,6 +19,7 @@ from pipeline.config.model import Node, StageEntry
 from pipeline.errors import ConfigError, LinkError, SidecastError, SourceError, StageError
 from pipeline.interrupt import CLOSING
 from pipeline.meter import Meter
+from pipeline.metrics import free_bytes
 from pipeline.stage import Context, Source
 from pipeline.types import Item, frame_id_of
 
@@ -118,8 +119,16 @@ class Runner:
             self._opened.append(link)
             if link is self._links[0] and originates(self._node):
                 self._declare(link)
-        version, model = metadata.version("sidecast"), str(self._context.facts.get("model") or "")
-        self._context.metrics.build_info.labels(version, model).set(1)
+        self._show()
+
+    def _show(self) -> None:
+        """What is known for the whole run."""
+        metrics, facts, out = self._context.metrics, self._context.facts, self._context.out
+        metrics.build_info.labels(metadata.version("sidecast")).set(1)
+        metrics.out_free_bytes.set_function(lambda: free_bytes(out))
+        if facts.get("model"):
+            device = facts.get("device") or facts.get("encode_device") or ""
+            metrics.model_info.labels(facts["model"], facts.get("model_id") or "", device).set(1)
 
     def _declare(self, head: _Link) -> None:
         """Say what the source is, before `send` tells the other node."""

@@ -59,6 +59,7 @@ class SendingEnd:
         self._bytes_by_role: dict[str, int] = {}
         self._hello_due_ns = self._stats_due_ns = 0
         self._info_sent = self._eos_sent = self._stop_told = False
+        self._show()
 
     # What the stage does.
 
@@ -128,8 +129,10 @@ class SendingEnd:
     def handed_over(self, packet: Packet, size: int) -> None:
         """Count a FRAME message that the socket has accepted."""
         total = self.outbox.count_bytes(packet.sequence, size)
-        self._context.metrics.wire_bytes.labels(packet.role).inc(size)
+        metrics = self._context.metrics
+        metrics.wire_bytes.labels(packet.role).inc(size)
         if packet.role == "primary":
+            metrics.packet_age_seconds.observe(max(0, self._clock.wall_ns() - packet.taken_ns) / SECOND_NS)
             self._context.ledger.note(packet.frame_id, wire_bytes=total)
         else:
             self._bytes_by_role[packet.role] = self._bytes_by_role.get(packet.role, 0) + size

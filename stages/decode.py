@@ -80,17 +80,22 @@ class Decode(Stage):
             self._say(f"decode: frame {packet.frame_id} is dropped, model {self._codec.name} needs a side view")
             return
         try:
-            self._check_payload(packet)
+            if objection := self._objection_to_size(packet):
+                self._refuse(packet, "size", objection)
+                return
             self._check_side(packet, side)
             decoded = self._decoded_from(packet, side)
         except BitstreamError as error:
-            self._context.ledger.drop(packet.frame_id, "corrupt")
-            self._context.metrics.decode_errors.inc()
-            self._say(f"decode: frame {packet.frame_id} is dropped as corrupt: {error}")
+            self._refuse(packet, "bitstream", str(error))
         except CodecError as error:
             raise StageError("decode", packet.frame_id, str(error)) from error
         else:
             yield decoded
+
+    def _refuse(self, packet: Packet, kind: str, why: str) -> None:
+        self._context.ledger.drop(packet.frame_id, "corrupt")
+        self._context.metrics.decode_errors.labels(kind).inc()
+        self._say(f"decode: frame {packet.frame_id} is dropped as corrupt: {why}")
 
     def _decoded_from(self, packet: Packet, side: Frame | None) -> Decoded:
         frame = self._pixels(packet, side)
@@ -129,19 +134,15 @@ class Decode(Stage):
                 f"this decoder has {self._codec.model_id.hex()} ({self._codec.name})",
             )
 
-    def _check_payload(self, packet: Packet) -> None:
-        """Ask the payload for its size before anything is allocated."""
-        from stages.codec import BitstreamError
-
+    def _objection_to_size(self, packet: Packet) -> str | None:
+        """Ask the payload for its size before anything is allocated. Raises BitstreamError where it does not say."""
         header = self._codec.header(packet.payload)
+        claim = f"the payload claims {header.width}x{header.height} pixels"
         if header.width * header.height > self.max_pixels:
-            raise BitstreamError(
-                f"the payload claims {header.width}x{header.height} pixels, more than max_pixels {self.max_pixels}"
-            )
+            return f"{claim}, more than max_pixels {self.max_pixels}"
         if (header.width, header.height) != (packet.width, packet.height):
-            raise BitstreamError(
-                f"the payload claims {header.width}x{header.height} pixels, its packet {packet.width}x{packet.height}"
-            )
+            return f"{claim}, its packet {packet.width}x{packet.height}"
+        return None
 
     def _check_side(self, packet: Packet, side: Frame | None) -> None:
         if side is not None and (side.width, side.height) != (packet.width, packet.height):
@@ -166,7 +167,7 @@ class Decode(Stage):
         try:
             pixels = decode_picture(reference.payload, self.max_pixels)
         except UnreadablePictureError as error:
-            self._context.metrics.decode_errors.inc()
+            self._context.metrics.decode_errors.labels("picture").inc()
             self._say(f"decode: the original of frame {packet.frame_id} is left out: {error}")
             return None
         return Frame(pixels, reference.view, reference.frame_id, reference.pts_ns, reference.taken_ns, role="reference")

@@ -72,6 +72,6 @@ class DecodeImage(Stage):
         """A damaged side view leaves its frame unpaired; a damaged primary view is the end of its frame."""
         if packet.role == "primary":
             self._context.ledger.drop(packet.frame_id, "corrupt")
-        self._context.metrics.decode_errors.inc()
+        self._context.metrics.decode_errors.labels("picture").inc()
         if self._troubles is not None:
             self._troubles.say(f"decode_image: the {packet.role} view of frame {packet.frame_id} is left out: {why}")

@@ -174,6 +174,8 @@ class Pair(Stage):
         offset_ns = side.pts_ns - primary.pts_ns - self._clock_offset_ns(primary)
         context.ledger.note(primary.frame_id, side_offset_ms=offset_ns / MS)
         context.metrics.pair_offset_seconds.set(offset_ns / 1e9)
+        if self._camera is not None:
+            context.metrics.side_age_seconds.observe(max(0, context.clock.wall_ns() - side.taken_ns) / 1e9)
         return StereoPair(primary, side, offset_ns)
 
     def _check(self, primary: Primary, side: Frame) -> None:

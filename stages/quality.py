@@ -83,4 +83,6 @@ class Quality(Stage):
             metrics.ms_ssim.set(similarity)
         if item.without_side is not None:
             values["psnr_without_side_db"] = psnr_db(item.without_side.pixels, original)
+            metrics.psnr_without_side_db.set(values["psnr_without_side_db"])
+            metrics.side_gain_db.set(values["psnr_db"] - values["psnr_without_side_db"])
         self._context.ledger.note(item.frame.frame_id, **values)

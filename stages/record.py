@@ -121,6 +121,7 @@ class Record(Stage):
                 waits=context.facts.get("clock") != "wall",
                 attachments=lambda: list(self._attachments()),
                 stream=self._stream,
+                counters=context.metrics,
                 metrics=self._metrics,
                 log=context.log,
             )

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import SidecastError, StageError
+from pipeline.metrics import Metrics
 from pipeline.recording.foxglove import compressed_image
 from pipeline.recording.layout import BITS, EVENTS, METRICS, PAIRS, PREVIEW, SIDE, STREAM, Pair, SideKey
 from pipeline.recording.writer import Writer
@@ -67,7 +68,10 @@ class Plan:
     """`put` waits for a slow disk; else the job is dropped."""
     attachments: Callable[[], Attachments]
     stream: Callable[[], dict[str, Any]]
+    counters: Metrics
+    """What the node exports; the recorder counts here too."""
     metrics: Callable[[], dict[str, float]]
+    """The values of all that, to be recorded."""
     log: logging.Logger
 
 
@@ -106,13 +110,13 @@ class Recorder:
             while self._is_full(job) and self._plan.waits and not given_up():
                 self._changed.wait(TICK_S)
             if self._is_full(job) or self.failure:
-                self.dropped += 1
+                self._lack(1)
                 self._unsaid += 1
                 if self._unsaid == 1 and not self.failure:
                     self._log.warning("record: the disk is too slow, frame %d is not recorded", job.packet.frame_id)
                 return
             self._jobs.append(job)
-            self._waiting_bytes += job.size
+            self._waits(job.size)
             self._changed.notify_all()
 
     def close(self, **end: Any) -> None:
@@ -127,6 +131,14 @@ class Recorder:
         over = self._waiting_bytes + job.size > self._plan.buffer_bytes
         return over and bool(self._jobs) and self.failure is None
 
+    def _waits(self, more_bytes: int) -> None:
+        self._waiting_bytes += more_bytes
+        self._plan.counters.recorder_waiting_bytes.set(self._waiting_bytes)
+
+    def _lack(self, packets: int) -> None:
+        self.dropped += packets
+        self._plan.counters.unrecorded.inc(packets)
+
     # Everything below runs in the thread, but for the first `_open`.
 
     def _run(self) -> None:
@@ -135,6 +147,7 @@ class Recorder:
         while (job := self._next()) is not None or not self._closing:
             self._guarded(self._write, job) if job else self._guarded(self._flush_if_old)
             self._forget(job)
+            self._count(self._writer)
             if time.monotonic_ns() >= metrics_due_ns:
                 metrics_due_ns = time.monotonic_ns() + METRICS_NS
                 self._guarded(self._write_metrics)
@@ -154,18 +167,18 @@ class Recorder:
             return
         with self._changed:
             self._jobs.popleft()
-            self._waiting_bytes -= job.size
+            self._waits(-job.size)
             self._changed.notify_all()
 
     def _guarded(self, step: Callable[..., None], *args: Any) -> None:
         """Do something to the file; if that fails the recording ends, not the run."""
         if self.failure:
-            self.dropped += len(args)
+            self._lack(len(args))
             return
         try:
             step(*args)
         except (OSError, SidecastError) as error:
-            self.dropped += len(args)
+            self._lack(len(args))
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             self._fail(f"{self._part} cannot be written any more: {why}")
 
@@ -180,6 +193,7 @@ class Recorder:
             self._write_pair(writer, job.packet, *job.pair, log_ns)
         writer.add(BITS, data, log_ns, job.packet.pts_ns)
         self.packets += 1
+        self._plan.counters.recorded_packets.inc()
         if job.preview is not None:
             writer.add(PREVIEW, _preview(job.preview), log_ns, job.preview.pts_ns)
         writer.flush_if_old()
@@ -203,10 +217,7 @@ class Recorder:
         self._finish(**self._end)
 
     def _write_metrics(self) -> None:
-        with self._changed:
-            waiting = self._waiting_bytes
-        own = {"record_packets": self.packets, "record_dropped": self.dropped, "record_waiting_bytes": waiting}
-        self._tell(METRICS, {**self._plan.metrics(), **own})
+        self._tell(METRICS, self._plan.metrics())
 
     def _tell_drops(self) -> None:
         with self._changed:
@@ -231,6 +242,7 @@ class Recorder:
         self._path = _free_name(self._plan.path)
         self._part = self._path.with_name(f"{self._path.name}.part")
         self._last_side = None
+        self._counted_bytes = 0
         self._packets_before, self._dropped_before = self.packets, self.dropped
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -238,8 +250,15 @@ class Recorder:
             self._writer = Writer(self._file, self._plan.attachments(), now_ns=time.time_ns())
         except OSError as error:
             raise StageError("record", None, f"{self._part} cannot be written: {error.strerror or error}") from error
+        self._plan.counters.recorder_up.set(1)
         self._tell(STREAM, self._plan.stream())
         self._log.info("recording to %s", self._path)
+
+    def _count(self, writer: Writer | None) -> None:
+        """Count by how much the file has grown."""
+        if writer is not None and writer.size > self._counted_bytes:
+            self._plan.counters.recorded_bytes.inc(writer.size - self._counted_bytes)
+            self._counted_bytes = writer.size
 
     def _finish(self, **end: Any) -> None:
         """End the file and give it its name."""
@@ -252,6 +271,7 @@ class Recorder:
             self._file.close()
         self._part.replace(self._path)
         self.kept += writer.counts[BITS]
+        self._count(writer)
         self.files.append(self._path)
 
     def _end_event(self, writer: Writer, end: dict[str, Any]) -> bytes:
@@ -265,6 +285,7 @@ class Recorder:
         """The recording ends here, cleanly if that is possible."""
         with self._changed:
             self.failure = sentence
+            self._plan.counters.recorder_up.set(0)
             self._changed.notify_all()
         self._log.error("record: %s; the recording ends here", sentence)
         try:

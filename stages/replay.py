@@ -224,6 +224,7 @@ class Replay(Source):
     def _refuse(self, packet: Packet, why: str) -> None:
         if packet.role == "primary":
             self._context.ledger.drop(packet.frame_id, "corrupt", packet.pts_ns)
+        self._context.metrics.wire_errors.inc()
         if self._troubles is not None:
             self._troubles.say(f"replay: the {packet.role} view of frame {packet.frame_id} is left out: {why}")
 

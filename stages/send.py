@@ -43,6 +43,10 @@ class Send(Stage):
     max_age_ms: Annotated[
         float, Field(gt=0, description="live: how old an unacknowledged packet may be at a reconnect, ms")
     ] = 1000.0
+    budget_kbps: Annotated[
+        float | None,
+        Field(gt=0, description="what the stream should cost at most, kbit/s: shown and alerted on, never enforced"),
+    ] = None
     insecure: Annotated[
         bool, Field(description="allow an address that other machines can reach, without encryption")
     ] = False
@@ -63,6 +67,7 @@ class Send(Stage):
 
         self._check_address()
         self._context = context
+        self._state_budget()
         max_age_ns = int(self.max_age_ms * 1e6) if self.mode == "live" else None
         self._end = SendingEnd(context, self.connect, WINDOW[self.mode], max_age_ns)
         self._changed, self._wakeup = threading.Condition(), Wakeup()
@@ -121,6 +126,11 @@ class Send(Stage):
         if self._end.error:
             raise self._end.error
         return True
+
+    def _state_budget(self) -> None:
+        if self.budget_kbps is not None:
+            self._context.facts["budget_kbps"] = self.budget_kbps
+            self._context.metrics.budget_bytes_per_second.set(self.budget_kbps * 1000 / 8)
 
     def _check_address(self) -> None:
         end = link_endpoint(self.connect)

@@ -162,7 +162,8 @@ def test_everything_arrives_once_in_order_and_is_accounted():
     assert net.decoder.ledger.counts() == {"out": 200}
     assert sum(row.values["wire_bytes"] for row in net.decoder.ledger.rows()) == net.tap["primary"] == 200 * 116
     assert net.encoder.metrics.wire_bytes.labels("primary")._value.get() == net.tap["primary"]
-    assert net.decoder.metrics.wire_bytes.labels("primary")._value.get() == net.tap["primary"]
+    assert net.decoder.metrics.received_bytes.labels("primary")._value.get() == net.tap["primary"]
+    assert net.encoder.metrics.registry.get_sample_value("sidecast_packet_age_seconds_count") == 200
 
 
 def test_decoder_that_comes_later_is_waited_for():

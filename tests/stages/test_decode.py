@@ -84,7 +84,7 @@ def test_damaged_payloads_are_dropped_counted_and_said_once(
         assert len(list(stage.process(pair(tiny_codec, 3)))) == 1
         stage.close()
     assert [context.ledger.status(i) for i in range(3)] == ["corrupt"] * 3
-    assert context.metrics.registry.get_sample_value("sidecast_decode_errors_total") == 3
+    assert context.metrics.registry.get_sample_value("sidecast_decode_errors_total", {"kind": "bitstream"}) == 3
     assert [r.getMessage() for r in caplog.records] == [
         "decode: frame 0 is dropped as corrupt: the payload is damaged",
         "2 more of the same kind",
@@ -99,6 +99,7 @@ def test_a_payload_that_claims_another_size_is_refused_before_it_is_decoded(
     payload = struct.pack("<HHfI", width, height, 1.0, 0)
     assert list(opened(context).process(packet_of(frame(4), payload))) == []
     assert context.ledger.status(4) == "corrupt"
+    assert context.metrics.registry.get_sample_value("sidecast_decode_errors_total", {"kind": "size"}) == 1
 
 
 def test_max_pixels_is_the_limit(context: Context, tiny_codec: TinyCodec):

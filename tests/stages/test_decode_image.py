@@ -37,7 +37,7 @@ def test_damaged_pictures_are_left_out(context: Context, form: str, damage: str)
     assert context.ledger.status(3) == "corrupt"
     assert list(stage.process(replace(packet, role="side", view="right", frame_id=4))) == []
     assert context.ledger.status(4) is None, "a side view is no frame of the ledger"
-    assert context.metrics.registry.get_sample_value("sidecast_decode_errors_total") == 2
+    assert context.metrics.registry.get_sample_value("sidecast_decode_errors_total", {"kind": "picture"}) == 2
 
 
 def test_flipped_bits_give_a_frame_or_nothing(context: Context):

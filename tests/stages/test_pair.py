@@ -159,7 +159,7 @@ def test_a_silent_camera_is_waited_for_no_longer_than_max_wait() -> None:
 def test_latest_takes_the_freshest_frame_of_a_camera() -> None:
     clock = FakeClock()
     camera = Camera(given=right([0, 1, 2]))
-    pair, _ = opened(clock, policy="latest", max_age_ms=150, side=camera)
+    pair, context = opened(clock, policy="latest", max_age_ms=150, side=camera)
     assert ids(list(pair.process(packet(0)))) == [(0, None)]
     for _ in range(2):
         camera.go.release()
@@ -168,6 +168,9 @@ def test_latest_takes_the_freshest_frame_of_a_camera() -> None:
         clock.now_ns = now_ms * MS
         assert ids(list(pair.process(packet(now_ms)))) == [(now_ms, expected)]
     assert run(pair, []) == []
+    sample = context.metrics.registry.get_sample_value  # frame 1 was taken at 100 ms
+    assert sample("sidecast_side_age_seconds_count") == 2
+    assert sample("sidecast_side_age_seconds_sum") == pytest.approx(0.1 + 0.15)
 
 
 def wait_for(holds: Any) -> None:

@@ -58,7 +58,10 @@ def test_what_was_sent_along_is_measured(context: Context):
         "psnr_without_side_db": psnr_db(item.without_side.pixels, original),
     }
     assert values(context)["psnr_db"] > values(context)["psnr_without_side_db"]
-    assert context.metrics.registry.get_sample_value("sidecast_psnr_db") == values(context)["psnr_db"]
+    sample, measured = context.metrics.registry.get_sample_value, values(context)
+    assert sample("sidecast_psnr_db") == measured["psnr_db"]
+    assert sample("sidecast_psnr_without_side_db") == measured["psnr_without_side_db"]
+    assert sample("sidecast_side_gain_db") == measured["psnr_db"] - measured["psnr_without_side_db"] > 0
 
 
 def test_a_source_of_originals_is_matched_by_frame_id(context: Context):
@@ -86,6 +89,7 @@ def test_without_an_original_the_item_passes_unmeasured(context: Context):
     item = decoded(frame())
     assert list(opened(context).process(item)) == [item]
     assert values(context) == {}
+    assert context.metrics.registry.get_sample_value("sidecast_psnr_db") is None
 
 
 def test_ms_ssim_stays_unknown_for_small_pictures(context: Context):

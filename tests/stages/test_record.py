@@ -191,6 +191,10 @@ def test_a_live_run_drops_from_the_recording_and_counts_it_there(tmp_path, gate,
     assert sum(event["packets"] for event in index.events if event["event"] == "dropped") == 7
     assert "the disk is too slow, frame 3 is not recorded" in caplog.text
     assert "7 packets are not in the recording" in caplog.text
+    sample = stage._context.metrics.registry.get_sample_value
+    assert (sample("sidecast_recorder_packets_total"), sample("sidecast_recorder_dropped_total")) == (3, 7)
+    assert (sample("sidecast_recorder_up"), sample("sidecast_recorder_waiting_bytes")) == (1, 0)
+    assert 900_000 < sample("sidecast_recorder_bytes_total") <= (tmp_path / "recording.mcap").stat().st_size
 
 
 def test_a_recorded_source_waits_for_the_disk(tmp_path, gate):
@@ -241,6 +245,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_run(tmp_path, small_files, c
     assert len(messages(tmp_path / "recording.mcap", "/sidecast/bits")) == len(index.primaries) > 15
     assert any("cannot be written any more" in why for why in index.shortcomings)
     assert index.events[-1]["packets"] == len(index.primaries)
+    assert stage._context.metrics.registry.get_sample_value("sidecast_recorder_up") == 0
     assert caplog.text.count("the recording ends here") == 1
 
 
@@ -261,7 +266,7 @@ def test_the_node_s_metrics_are_recorded_each_second(tmp_path, monkeypatch):
     stage.close()
     told = [json.loads(data) for data in messages(tmp_path / "recording.mcap", "/sidecast/metrics")]
     assert told[-1]["frames_in_total"] == 3
-    assert told[-1]["record_packets"] == 3
+    assert told[-1]["recorder_packets_total"] == 3
     assert index_of(tmp_path).messages[METRICS] == len(told)
 
 

@@ -84,9 +84,9 @@ class Node(threading.Thread):
 
 
 class Encoder(Node):
-    def __init__(self, link, packets, *, mode="lossless", fail=None, **facts):
+    def __init__(self, link, packets, *, mode="lossless", budget_kbps=None, fail=None, **facts):
         self.packets, self.fail = packets, fail
-        super().__init__(Send(connect=link, mode=mode), **facts)
+        super().__init__(Send(connect=link, mode=mode, budget_kbps=budget_kbps), **facts)
 
     def work(self):
         for item in self.packets:
@@ -166,6 +166,15 @@ def test_wire_bytes_are_what_a_tap_on_the_line_counts(link, monkeypatch):
     assert decoder.context.facts["reference_bytes_on_wire"] == tap["reference"]
     for role, count in tap.items():
         assert encoder.context.metrics.wire_bytes.labels(role)._value.get() == count
+
+
+def test_the_budget_is_stated_and_known_at_the_decoder(link):
+    decoder = Decoder(link)
+    encoder = Encoder(link, [packet(0)], budget_kbps=800)
+    encoder.end()
+    decoder.end()
+    assert encoder.context.metrics.registry.get_sample_value("sidecast_budget_bytes_per_second") == 100_000
+    assert decoder.context.facts["budget_kbps"] == 800
 
 
 CHILD = """
