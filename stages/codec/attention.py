@@ -12,29 +12,30 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["GRID", "INNER", "PatchAttention"]
+__all__ = ["GRID", "HEADS", "INNER", "PatchAttention"]
 
 GRID = 4
 """Patches in either direction."""
 EMBEDDING = 256
 HEADS = 8
 INNER = 2048
+"""Of all heads together, as published."""
 DROPOUT = 0.1
 
 
 class PatchAttention(nn.Module):
-    """Features of y in x's geometry; `size` is their height and width, multiples of 4."""
+    """Features of y in x's geometry; `size` is their height and width, multiples of 4, `inner` one of the heads."""
 
-    def __init__(self, size: tuple[int, int]) -> None:
+    def __init__(self, size: tuple[int, int], inner: int = INNER) -> None:
         super().__init__()
         self.patch = (size[0] // GRID, size[1] // GRID)
         length = self.patch[0] * self.patch[1]
         self.embed_x = nn.Linear(length, EMBEDDING)
         self.embed_y = nn.Linear(length, EMBEDDING)
         self.norm = nn.LayerNorm(EMBEDDING)
-        self.query = nn.Linear(EMBEDDING, INNER, bias=False)
-        self.key_value = nn.Linear(EMBEDDING, 2 * INNER, bias=False)
-        self.merge = nn.Linear(INNER, EMBEDDING)
+        self.query = nn.Linear(EMBEDDING, inner, bias=False)
+        self.key_value = nn.Linear(EMBEDDING, 2 * inner, bias=False)
+        self.merge = nn.Linear(inner, EMBEDDING)
         self.unembed = nn.Linear(EMBEDDING, length)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -59,5 +60,5 @@ class PatchAttention(nn.Module):
 
 
 def _heads(x: Tensor) -> Tensor:
-    """(B, tokens, 2048) -> (B, 8, tokens, 256)."""
+    """(B, tokens, inner) -> (B, 8, tokens, inner / 8)."""
     return x.reshape(*x.shape[:2], HEADS, -1).transpose(1, 2)

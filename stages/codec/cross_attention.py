@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stages.codec.attention import GRID, PatchAttention
+from stages.codec.attention import GRID, HEADS, INNER, PatchAttention
 from stages.codec.density import FactorizedDensity
 from stages.codec.errors import CodecError
 from stages.codec.factorized import FactorizedModel
@@ -49,12 +49,24 @@ class CrossAttention(FactorizedModel):
     needs_side = True
     training_only = ("side_g_s.deconv.3.",)
 
-    def __init__(self, channels: int = 192, height: int = 128, width: int = 256, fit: str = "tiles") -> None:
-        super().__init__(Analysis(3, channels, FIVE_FIVE), channels)
+    def __init__(
+        self,
+        channels: int = 192,
+        height: int = 128,
+        width: int = 256,
+        fit: str = "tiles",
+        anchors: int = 0,
+        inner: int = INNER,
+    ) -> None:
+        more = {"inner": inner} if inner != INNER else {}
+        super().__init__(
+            Analysis(3, channels, FIVE_FIVE), channels, anchors, height=height, width=width, fit=fit, **more
+        )
+        if not (HEADS <= inner <= INNER and inner % HEADS == 0):
+            raise ValueError(f"inner {inner}, expected a multiple of {HEADS} up to {INNER}")
         for name, pixels in (("height", height), ("width", width)):
             if not (MULTIPLE <= pixels <= MOST_PIXELS and pixels % MULTIPLE == 0):
                 raise ValueError(f"{name} {pixels}, expected a multiple of {MULTIPLE} up to {MOST_PIXELS}")
-        self.config = {"channels": channels, "height": height, "width": width, "fit": fit}
         self.fit: Fit = fixed_fit(fit, height, width)
         self.size = (height, width)
         how = "tiles of" if fit == "tiles" else "the picture resized to"
@@ -63,7 +75,7 @@ class CrossAttention(FactorizedModel):
         self.side_g_a = Analysis(3, channels, FIVE_FIVE)
         self.side_g_s = Synthesis(2 * channels, channels, FIVE_FIVE)
         self.g_s = Synthesis(2 * channels, channels, FIVE_FIVE, joined=channels)
-        self.attend = torch.nn.ModuleList(PatchAttention((height // s, width // s)) for s in STRIDES)
+        self.attend = torch.nn.ModuleList(PatchAttention((height // s, width // s), inner) for s in STRIDES)
 
     def analyse(self, x: Tensor, quality: float) -> Tensor:
         """Symbols (C, h, w) int32 of x (1, 3, H, W), tile by tile."""
@@ -80,7 +92,7 @@ class CrossAttention(FactorizedModel):
         if prepared is None:
             raise CodecError(f"{self.name} can't decode without a side view")
         size = (self.size[0] // self.latent_stride, self.size[1] // self.latent_stride)
-        latents = self._tiles(symbols[None].float(), size)
+        latents = self._tiles(self.dequantised(symbols, quality), size)
         with float32_convolutions():
             pictures = [self.picture(*pair) for pair in zip(latents, prepared, strict=True)]
         return self._mosaic(pictures, symbols.shape[2] // size[1])
@@ -112,24 +124,32 @@ class CrossAttention(FactorizedModel):
 class CrossAttentionTraining(FactorizedTraining):
     """The codec with the densities that the training loss needs."""
 
-    def __init__(self, channels: int = 192, height: int = 128, width: int = 256, fit: str = "tiles") -> None:
+    def __init__(
+        self,
+        channels: int = 192,
+        height: int = 128,
+        width: int = 256,
+        fit: str = "tiles",
+        anchors: int = 0,
+        inner: int = INNER,
+    ) -> None:
         super().__init__()
-        self.codec: CrossAttention = CrossAttention(channels, height, width, fit)
+        self.codec: CrossAttention = CrossAttention(channels, height, width, fit, anchors, inner)
         self.density = FactorizedDensity(channels)
         self.side_density = FactorizedDensity(channels)
         self.common_density = FactorizedDensity(channels)
 
-    def forward(self, x: Tensor, side: Tensor) -> TrainingOutput:
+    def forward(self, x: Tensor, side: Tensor, quality: Tensor | None = None) -> TrainingOutput:
         """x and side (B, 3, H, W) of the network's size."""
         codec = self.codec
-        latent = with_uniform_noise(codec.g_a(x))
+        latent, likelihoods = self.noisy(codec.g_a(x), quality)
         side_latent, w = codec.side_g_a(side), with_common_noise(codec.common(side))
         features = codec.side_g_s.features(torch.cat([side_latent, w], 1))
         return TrainingOutput(
             codec.picture(latent, SideTile(w, features)),
             codec.side_g_s.last(features[-1]),
             {
-                "x": self.density(latent),
+                "x": likelihoods,
                 "y": self.side_density(with_uniform_noise(side_latent)),
                 "w": self.common_density(with_uniform_noise(w)),
             },

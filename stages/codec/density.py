@@ -42,11 +42,15 @@ class FactorizedDensity(nn.Module):
         self.bias = nn.ParameterList(torch.rand(channels, b, 1) - 0.5 for _, b in pairs)
         self.factor = nn.ParameterList(torch.zeros(channels, b, 1) for _, b in pairs[:-1])
 
-    def forward(self, latent: Tensor) -> Tensor:
-        """P(latent - 1/2 < s < latent + 1/2) for each element, at least 1e-9."""
+    def forward(self, latent: Tensor, step: Tensor | None = None) -> Tensor:
+        """P(latent - step / 2 < s < latent + step / 2) for each element, at least 1e-9; step (B, C, 1, 1) or 1."""
         b, c, h, w = latent.shape
-        values = latent.transpose(0, 1).reshape(c, 1, b * h * w)
-        return self.interval(values).clamp_min(LEAST_LIKELIHOOD).reshape(c, b, h, w).transpose(0, 1)
+
+        def by_channel(t: Tensor) -> Tensor:
+            return t.transpose(0, 1).reshape(c, 1, b * h * w)
+
+        width = 1.0 if step is None else by_channel(step.expand_as(latent))
+        return self.interval(by_channel(latent), width).clamp_min(LEAST_LIKELIHOOD).reshape(c, b, h, w).transpose(0, 1)
 
     def interval(self, values: Tensor, width: float | Tensor = 1.0) -> Tensor:
         """Probabilities of the intervals of that width around values (C, 1, n), exact in both tails."""
@@ -64,18 +68,28 @@ class FactorizedDensity(nn.Module):
         return values
 
     @torch.no_grad()
-    def tables(self) -> CodingTables:
-        """Coding tables, one per channel, over the finite supports that hold the densities."""
+    def tables(self, steps: Tensor | None = None) -> CodingTables:
+        """Coding tables over the finite supports that hold the densities.
+
+        One for each channel; with step sizes (Q, C) one for each quality and channel, quality by quality.
+        """
         from stages.codec.entropy import CodingTables  # where models are only trained, its coder may be missing
 
         exact = FactorizedDensity(self.matrix[0].shape[0]).double()
         exact.load_state_dict(self.state_dict())
-        for reach in REACHES:
-            ends = torch.tensor([-reach - 0.5, reach + 0.5], dtype=torch.float64)
-            logits = exact.logits(ends.expand(len(exact.matrix[0]), 1, 2))[:, 0]
-            outside = torch.maximum(torch.sigmoid(logits[:, 0]), torch.sigmoid(-logits[:, 1]))
-            if float(outside.max()) < TAIL:
-                break
-        symbols = torch.arange(-reach, reach + 1, dtype=torch.float64)
-        pmfs: NDArray[np.float64] = exact.interval(symbols.expand(len(exact.matrix[0]), 1, -1))[:, 0].numpy()
-        return CodingTables.build(list(pmfs), [-reach] * len(pmfs), TAIL)
+        pmfs: list[NDArray[np.float64]] = []
+        for step in torch.ones(1, len(exact.matrix[0])) if steps is None else steps:
+            pmfs.extend(_pmfs(exact, step.cpu().double()[:, None, None]))
+        return CodingTables.build(pmfs, [-(len(pmf) // 2) for pmf in pmfs], TAIL)
+
+
+def _pmfs(density: FactorizedDensity, step: Tensor) -> NDArray[np.float64]:
+    """(C, 2 n + 1) probabilities of the symbols -n to n, for steps (C, 1, 1); float64."""
+    for reach in REACHES:
+        logits = density.logits(torch.tensor([-reach - 0.5, reach + 0.5], dtype=torch.float64) * step)[:, 0]
+        outside = torch.maximum(torch.sigmoid(logits[:, 0]), torch.sigmoid(-logits[:, 1]))
+        if float(outside.max()) < TAIL:
+            break
+    symbols = torch.arange(-reach, reach + 1, dtype=torch.float64) * step
+    pmfs: NDArray[np.float64] = density.interval(symbols, step)[:, 0].numpy()
+    return pmfs

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from stages.codec.density import FactorizedDensity
 from stages.codec.factorized import FactorizedModel
 from stages.codec.patch_search import aligned_patches
-from stages.codec.training import FactorizedTraining, TrainingOutput, with_uniform_noise
+from stages.codec.training import FactorizedTraining, TrainingOutput
 from stages.codec.transforms import FIVE_FIVE, Analysis, Synthesis, float32_convolutions
 
 __all__ = ["Dsin", "DsinTraining", "FusionNet"]
@@ -74,21 +74,23 @@ class Dsin(FactorizedModel):
     name = "dsin"
     needs_side = False
 
-    def __init__(self, channels: int = 192, width: int = 32) -> None:
-        super().__init__(Analysis(3, channels, FIVE_FIVE), channels)
-        self.config = {"channels": channels, "width": width}
+    def __init__(self, channels: int = 192, width: int = 32, anchors: int = 0) -> None:
+        super().__init__(Analysis(3, channels, FIVE_FIVE), channels, anchors, width=width)
         self.g_s = Synthesis(channels, channels, FIVE_FIVE)
         self.fusion = FusionNet(width)
 
     def prepare(self, side: Tensor) -> PreparedSide:
-        """The side view (1, 3, H, W) with its own reconstruction, which is where patches are looked for."""
+        """The side view (B, 3, H, W) with its own reconstruction, which is where patches are looked for.
+
+        It is that of the default quality: which one the packet has isn't known yet.
+        """
         with float32_convolutions():
-            return PreparedSide(side, self.g_s(self.g_a(side).round()))
+            return PreparedSide(side, self.g_s(self.rounded(self.g_a(side), self.default_quality)))
 
     def synthesise(self, symbols: Tensor, quality: float, prepared: PreparedSide | None) -> Tensor:
         """x_hat (1, 3, H, W) of symbols (C, h, w); without a side view it is the draft."""
         with float32_convolutions():
-            draft: Tensor = self.g_s(symbols[None].float())
+            draft: Tensor = self.g_s(self.dequantised(symbols, quality))
             return draft if prepared is None else self.fused(draft, prepared)
 
     def fused(self, draft: Tensor, side: PreparedSide) -> Tensor:
@@ -101,17 +103,17 @@ class Dsin(FactorizedModel):
 class DsinTraining(FactorizedTraining):
     """The codec with the density that training needs, and the coding tables come from."""
 
-    def __init__(self, channels: int = 192, width: int = 32) -> None:
+    def __init__(self, channels: int = 192, width: int = 32, anchors: int = 0) -> None:
         super().__init__()
-        self.codec: Dsin = Dsin(channels, width)
+        self.codec: Dsin = Dsin(channels, width, anchors)
         self.density = FactorizedDensity(channels)
 
-    def forward(self, x: Tensor, side: Tensor) -> TrainingOutput:
+    def forward(self, x: Tensor, side: Tensor, quality: Tensor | None = None) -> TrainingOutput:
         """x and side (B, 3, H, W), H and W multiples of 16."""
         codec = self.codec
-        latent = with_uniform_noise(codec.g_a(x))
+        latent, likelihoods = self.noisy(codec.g_a(x), quality)
         draft = codec.g_s(latent)
         with torch.no_grad():
             prepared = codec.prepare(side)
         x_hat = codec.fused(draft, prepared)
-        return TrainingOutput(x_hat, None, {"x": self.density(latent)}, draft, DRAFT_SHARE)
+        return TrainingOutput(x_hat, None, {"x": likelihoods}, draft, DRAFT_SHARE)

@@ -29,9 +29,8 @@ class NdicBls17(FactorizedModel):
     name: ClassVar[str] = "ndic_bls17"
     needs_side = True
 
-    def __init__(self, channels: int = 192, repeat_second: bool = False) -> None:
-        super().__init__(Analysis(3, channels, FIVE_FIVE), channels)
-        self.config = {"channels": channels, "repeat_second": repeat_second}
+    def __init__(self, channels: int = 192, repeat_second: bool = False, anchors: int = 0) -> None:
+        super().__init__(Analysis(3, channels, FIVE_FIVE), channels, anchors, repeat_second=repeat_second)
         self.common = Analysis(3, channels, FIVE_FIVE)
         self.g_s = Synthesis(2 * channels, channels, FIVE_FIVE, repeat_second=repeat_second)
 
@@ -46,32 +45,35 @@ class NdicBls17(FactorizedModel):
         if prepared is None:
             raise CodecError(f"{self.name} can't decode without a side view")
         with float32_convolutions():
-            x_hat: Tensor = self.g_s(torch.cat([symbols[None].float(), prepared], 1))
+            x_hat: Tensor = self.g_s(torch.cat([self.dequantised(symbols, quality), prepared], 1))
         return x_hat
 
 
 class NdicBls17Training(FactorizedTraining):
     """The codec with the side view's own reconstruction and the densities that the training loss needs."""
 
-    def __init__(self, channels: int = 192, repeat_second: bool = False) -> None:
+    def __init__(self, channels: int = 192, repeat_second: bool = False, anchors: int = 0) -> None:
         super().__init__()
-        self.codec: NdicBls17 = NdicBls17(channels, repeat_second)
+        self.codec: NdicBls17 = NdicBls17(channels, repeat_second, anchors)
         self.side_g_a = Analysis(3, channels, FIVE_FIVE)
         self.side_g_s = Synthesis(2 * channels, channels, FIVE_FIVE, repeat_second=repeat_second)
         self.density = FactorizedDensity(channels)
         self.side_density = FactorizedDensity(channels)
         self.common_density = FactorizedDensity(channels)
 
-    def forward(self, x: Tensor, side: Tensor) -> TrainingOutput:
+    def forward(self, x: Tensor, side: Tensor, quality: Tensor | None = None) -> TrainingOutput:
         """x and side (B, 3, H, W), H and W multiples of 16."""
-        latent = with_uniform_noise(self.codec.g_a(x))
-        side_latent = self.side_g_a(side)
+        latent, likelihoods = self.noisy(self.codec.g_a(x), quality)
         w = with_common_noise(self.codec.common(side))
+        if not self.side_branch:
+            of_w = self.common_density(with_uniform_noise(w))
+            return TrainingOutput(self.codec.g_s(torch.cat([latent, w], 1)), None, {"x": likelihoods, "w": of_w})
+        side_latent = self.side_g_a(side)
         return TrainingOutput(
             self.codec.g_s(torch.cat([latent, w], 1)),
             self.side_g_s(torch.cat([side_latent, w], 1)),
             {
-                "x": self.density(latent),
+                "x": likelihoods,
                 "y": self.side_density(with_uniform_noise(side_latent)),
                 "w": self.common_density(with_uniform_noise(w)),
             },

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from stages.codec.density import FactorizedDensity
 from stages.codec.entropy import CodingTables
 from stages.codec.factorized import FactorizedModel
+from stages.codec.gains import HIGHEST_QUALITY
 from stages.codec.hyperprior import HyperSynthesis, gaussian_likelihood, gaussian_tables
 from stages.codec.scale_model import ScaleModel
 
@@ -52,16 +53,40 @@ class FactorizedTraining(nn.Module):
 
     codec: FactorizedModel
     density: FactorizedDensity
+    side_branch = True
+    """Whether the side view's own reconstruction is made, which the loss needs unless alpha is 0."""
+
+    def noisy(self, latent: Tensor, quality: Tensor | None) -> tuple[Tensor, Tensor]:
+        """A latent (B, C, h, w) as training sees it at qualities (B,), and its likelihoods.
+
+        Noise as wide as the step stands for rounding, so that distortion sees the step sizes as the rate does.
+        `quality` matters where there are gains.
+        """
+        gains = self.codec.gains
+        if gains is None:
+            latent = with_uniform_noise(latent)
+            return latent, self.density(latent)
+        if quality is None:
+            raise ValueError("a model with gains is trained at given qualities")
+        step = gains(quality)
+        latent = latent + (torch.rand_like(latent) - 0.5) * step
+        return latent, self.density(latent, step)
 
     @torch.no_grad()
-    def transmitted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def transmitted(self, x: Tensor, quality: float = 0.0) -> tuple[Tensor, Tensor]:
         """Symbols (C, h, w) of a picture (1, 3, H, W), and their bits by the density, a scalar."""
-        symbols = self.codec.analyse(x, 0.0)
-        return symbols, bits_of(self.density(symbols[None].float()))
+        symbols = self.codec.analyse(x, quality)
+        latent = self.codec.dequantised(symbols, quality)
+        return symbols, bits_of(self.density(latent, self.codec.step(quality, latent)))
 
+    @torch.no_grad()
     def exported(self) -> tuple[FactorizedModel, CodingTables]:
-        """The codec and its coding tables, as a weights file stores them."""
-        return self.codec, self.density.tables()
+        """The codec and its coding tables, as a weights file stores them: quality by quality, channel by channel."""
+        gains = self.codec.gains
+        if gains is None:
+            return self.codec, self.density.tables()
+        qualities = torch.arange(HIGHEST_QUALITY + 1.0, device=gains.log_gain.device)
+        return self.codec, self.density.tables(gains(qualities)[:, :, 0, 0])
 
 
 class ScaleDensity(nn.Module):
@@ -82,12 +107,13 @@ class ScaleTraining(nn.Module):
     """A codec with a scale hyperprior, and the float densities that its tables and integers come from."""
 
     codec: ScaleModel
+    side_branch = True
     prior: ScaleDensity
 
     @torch.no_grad()
-    def transmitted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def transmitted(self, x: Tensor, quality: float = 0.0) -> tuple[Tensor, Tensor]:
         """Symbols (C, h, w) of a picture (1, 3, H, W), and the bits of latent and z by the densities, a scalar."""
-        z, symbols = self.codec.analyse_both(x, 0.0)
+        z, symbols = self.codec.analyse_both(x, quality)
         likelihoods = self.prior(symbols[None].float(), z[None].float())
         return symbols, bits_of(likelihoods[0]) + bits_of(likelihoods[1])
 

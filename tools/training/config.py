@@ -51,7 +51,7 @@ class TrainingConfig:
     rd_lambda: tuple[Positive, Positive]
     distortion: Annotated[str, Field(pattern="^(mse|ms_ssim)$")] = "mse"
     start: str | None = None
-    """Another run, whose trunk a fresh run starts from."""
+    """Another run, whose trunk a fresh run starts from; of another model's, what fits."""
     alpha: Annotated[float, Field(ge=0)] = 1.0
     beta: Annotated[float, Field(ge=0)] = 1.0
     held_out: tuple[str, ...] = ()

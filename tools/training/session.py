@@ -146,8 +146,10 @@ def _resume(trainer: Trainer, places: Places) -> None:
         _load_trunk(trainer, trunk)
         say(f"going on from the committed trunk at step {trainer.step}; the optimisers start afresh")
     elif start and start.is_file():
-        _load_trunk(trainer, start)
-        say(f"starting from {start}, step {trainer.step}")
+        trainer.recipe.start(trainer.sampler)
+        taken, others = _load_trunk(trainer, start, partly=True)
+        fresh = f"; {others} tensors start afresh, which it lacks or has of another shape" if others else ""
+        say(f"starting with {taken} tensors of {start}, step {trainer.step}{fresh}")
     elif start:
         raise ConfigError(f"{places.config}: start: expected the trunk of another run at {start}, found none")
     else:
@@ -156,10 +158,14 @@ def _resume(trainer: Trainer, places: Places) -> None:
         say("starting afresh")
 
 
-def _load_trunk(trainer: Trainer, path: Path) -> None:
+def _load_trunk(trainer: Trainer, path: Path, *, partly: bool = False) -> tuple[int, int]:
+    """Take over a trunk; `partly`: what fits of another model's. How many tensors came from it, and how many didn't."""
     with safe_open(path, "pt") as f:
         weights = {key: f.get_tensor(key).float() for key in f.keys()}  # noqa: SIM118, it is no mapping
         counted = f.metadata()
-    trainer.model.load_state_dict(weights)
-    trainer.average.load_state_dict(copy.deepcopy(weights))
+    own = trainer.model.state_dict()
+    fitting = {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape} if partly else weights
+    trainer.model.load_state_dict(fitting, strict=not partly)
+    trainer.average.load_state_dict(copy.deepcopy(trainer.model.state_dict()))
     trainer.step, trainer.seconds = int(counted["step"]), float(counted["seconds"])
+    return len(fitting), len(own) - len(fitting)
