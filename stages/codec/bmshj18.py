@@ -34,7 +34,7 @@ class Bmshj18(ScaleModel):
     def synthesise(self, symbols: Tensor, quality: float, prepared: Any) -> Tensor:
         """x_hat (1, 3, H, W) of symbols (C, h, w)."""
         with float32_convolutions():
-            x_hat: Tensor = self.g_s(symbols[None].float())
+            x_hat: Tensor = self.g_s(self.dequantised(symbols, quality))
         return x_hat
 
 

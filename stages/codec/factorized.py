@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from stages.codec.gains import HIGHEST_QUALITY, Gains
 from stages.codec.model import ConfigValue
+from stages.codec.transform_model import TransformModel
 from stages.codec.transforms import Analysis, float32_convolutions
 
 __all__ = ["FactorizedModel"]
@@ -24,14 +24,8 @@ __all__ = ["FactorizedModel"]
 DEFAULT_QUALITY = 24.0
 
 
-class FactorizedModel(nn.Module):
+class FactorizedModel(TransformModel):
     """A model whose symbols are round(g_a(x) / step), each channel coded with its own table; step 1 without gains."""
-
-    name: ClassVar[str]
-    needs_side: bool
-    multiple = 16
-    latent_stride = 16
-    training_only: tuple[str, ...] = ()
 
     def __init__(self, g_a: Analysis, channels: int, anchors: int, **others: ConfigValue) -> None:
         """`anchors`: qualities that have gains of their own; 0: one rate. `others` complete `config`."""
@@ -53,7 +47,7 @@ class FactorizedModel(nn.Module):
 
     def dequantised(self, symbols: Tensor, quality: float) -> Tensor:
         """The latent (1, C, h, w) float32 that symbols (C, h, w) stand for."""
-        latent = symbols[None].float()
+        latent = super().dequantised(symbols, quality)
         step = self.step(quality, latent)
         return latent if step is None else latent * step
 
@@ -73,11 +67,3 @@ class FactorizedModel(nn.Module):
         """(C,): the channel's table, of the nearest whole quality."""
         first = math.floor(quality + 0.5) * self.latent_channels
         return np.arange(first, first + self.latent_channels, dtype=np.int64)
-
-    def prepare(self, side: Tensor) -> Any:
-        """What `synthesise` needs of the side view (1, 3, H, W)."""
-        raise NotImplementedError
-
-    def synthesise(self, symbols: Tensor, quality: float, prepared: Any) -> Tensor:
-        """x_hat (1, 3, H, W) of symbols (C, h, w)."""
-        raise NotImplementedError

@@ -15,38 +15,23 @@ import torch
 from torch import Tensor
 
 from stages.codec.density import FactorizedDensity
-from stages.codec.errors import CodecError
 from stages.codec.factorized import FactorizedModel
 from stages.codec.training import FactorizedTraining, TrainingOutput, with_common_noise, with_uniform_noise
-from stages.codec.transforms import FIVE_FIVE, Analysis, Synthesis, float32_convolutions
+from stages.codec.transform_model import CommonInformation
+from stages.codec.transforms import FIVE_FIVE, Analysis, Synthesis
 
 __all__ = ["NdicBls17", "NdicBls17Training"]
 
 
-class NdicBls17(FactorizedModel):
+class NdicBls17(CommonInformation, FactorizedModel):
     """What encoding and decoding need."""
 
     name: ClassVar[str] = "ndic_bls17"
-    needs_side = True
 
     def __init__(self, channels: int = 192, repeat_second: bool = False, anchors: int = 0) -> None:
         super().__init__(Analysis(3, channels, FIVE_FIVE), channels, anchors, repeat_second=repeat_second)
         self.common = Analysis(3, channels, FIVE_FIVE)
         self.g_s = Synthesis(2 * channels, channels, FIVE_FIVE, repeat_second=repeat_second)
-
-    def prepare(self, side: Tensor) -> Tensor:
-        """w (1, C, h, w) of the side view (1, 3, H, W)."""
-        with float32_convolutions():
-            w: Tensor = self.common(side)
-        return w
-
-    def synthesise(self, symbols: Tensor, quality: float, prepared: Tensor | None) -> Tensor:
-        """x_hat (1, 3, H, W) of symbols (C, h, w) and w."""
-        if prepared is None:
-            raise CodecError(f"{self.name} can't decode without a side view")
-        with float32_convolutions():
-            x_hat: Tensor = self.g_s(torch.cat([self.dequantised(symbols, quality), prepared], 1))
-        return x_hat
 
 
 class NdicBls17Training(FactorizedTraining):
@@ -65,16 +50,10 @@ class NdicBls17Training(FactorizedTraining):
         """x and side (B, 3, H, W), H and W multiples of 16."""
         latent, likelihoods = self.noisy(self.codec.g_a(x), quality)
         w = with_common_noise(self.codec.common(side))
+        x_hat = self.codec.g_s(torch.cat([latent, w], 1))
+        of_all = {"x": likelihoods, "w": self.common_density(with_uniform_noise(w))}
         if not self.side_branch:
-            of_w = self.common_density(with_uniform_noise(w))
-            return TrainingOutput(self.codec.g_s(torch.cat([latent, w], 1)), None, {"x": likelihoods, "w": of_w})
+            return TrainingOutput(x_hat, None, of_all)
         side_latent = self.side_g_a(side)
-        return TrainingOutput(
-            self.codec.g_s(torch.cat([latent, w], 1)),
-            self.side_g_s(torch.cat([side_latent, w], 1)),
-            {
-                "x": likelihoods,
-                "y": self.side_density(with_uniform_noise(side_latent)),
-                "w": self.common_density(with_uniform_noise(w)),
-            },
-        )
+        y_hat = self.side_g_s(torch.cat([side_latent, w], 1))
+        return TrainingOutput(x_hat, y_hat, of_all | {"y": self.side_density(with_uniform_noise(side_latent))})

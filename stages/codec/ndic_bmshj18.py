@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from stages.codec.density import FactorizedDensity
-from stages.codec.errors import CodecError
 from stages.codec.hyperprior import HyperAnalysis
 from stages.codec.scale_model import ScaleModel
 from stages.codec.training import (
@@ -23,36 +22,22 @@ from stages.codec.training import (
     with_common_noise,
     with_uniform_noise,
 )
-from stages.codec.transforms import FIVE_FIVE, Analysis, Synthesis, float32_convolutions
+from stages.codec.transform_model import CommonInformation
+from stages.codec.transforms import FIVE_FIVE, Analysis, Synthesis
 
 __all__ = ["NdicBmshj18", "NdicBmshj18Training"]
 
 
-class NdicBmshj18(ScaleModel):
+class NdicBmshj18(CommonInformation, ScaleModel):
     """What encoding and decoding need."""
 
     name = "ndic_bmshj18"
-    needs_side = True
 
     def __init__(self, channels: int = 192, repeat_second: bool = False) -> None:
         super().__init__(channels)
         self.config = {"channels": channels, "repeat_second": repeat_second}
         self.common = Analysis(3, channels, FIVE_FIVE)
         self.g_s = Synthesis(2 * channels, channels, FIVE_FIVE, repeat_second=repeat_second)
-
-    def prepare(self, side: Tensor) -> Tensor:
-        """w (1, C, h, w) of the side view (1, 3, H, W)."""
-        with float32_convolutions():
-            w: Tensor = self.common(side)
-        return w
-
-    def synthesise(self, symbols: Tensor, quality: float, prepared: Tensor | None) -> Tensor:
-        """x_hat (1, 3, H, W) of symbols (C, h, w) and w."""
-        if prepared is None:
-            raise CodecError(f"{self.name} can't decode without a side view")
-        with float32_convolutions():
-            x_hat: Tensor = self.g_s(torch.cat([symbols[None].float(), prepared], 1))
-        return x_hat
 
 
 class NdicBmshj18Training(ScaleTraining):
@@ -70,18 +55,14 @@ class NdicBmshj18Training(ScaleTraining):
 
     def forward(self, x: Tensor, side: Tensor) -> TrainingOutput:
         """x and side (B, 3, H, W), H and W multiples of 16."""
-        exact, side_latent = self.codec.g_a(x), self.side_g_a(side)
+        exact = self.codec.g_a(x)
         latent, w = with_uniform_noise(exact), with_common_noise(self.codec.common(side))
+        x_hat = self.codec.g_s(torch.cat([latent, w], 1))
         of_x, of_z = self.prior(latent, with_uniform_noise(self.codec.h_a(exact)))
+        likelihoods = {"x": of_x, "x_hyper": of_z, "w": self.common_density(with_uniform_noise(w))}
+        if not self.side_branch:
+            return TrainingOutput(x_hat, None, likelihoods)
+        side_latent = self.side_g_a(side)
         of_y, of_z_y = self.side_prior(with_uniform_noise(side_latent), with_uniform_noise(self.side_h_a(side_latent)))
-        return TrainingOutput(
-            self.codec.g_s(torch.cat([latent, w], 1)),
-            self.side_g_s(torch.cat([side_latent, w], 1)),
-            {
-                "x": of_x,
-                "x_hyper": of_z,
-                "y": of_y,
-                "y_hyper": of_z_y,
-                "w": self.common_density(with_uniform_noise(w)),
-            },
-        )
+        y_hat = self.side_g_s(torch.cat([side_latent, w], 1))
+        return TrainingOutput(x_hat, y_hat, likelihoods | {"y": of_y, "y_hyper": of_z_y})

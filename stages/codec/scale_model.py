@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from stages.codec.hyperprior import HYPER_STRIDE, SCALES, HyperAnalysis
 from stages.codec.integer_hyper import IntegerHyperSynthesis
+from stages.codec.transform_model import TransformModel
 from stages.codec.transforms import FIVE_FIVE, Analysis, float32_convolutions
 
 __all__ = ["ScaleModel"]
 
 
-class ScaleModel(nn.Module):
+class ScaleModel(TransformModel):
     """A model whose latent is coded given the spreads that z tells.
 
     x ─► g_a ─┬─► round ─► symbols
               └─► h_a ─► round ─► z ─► h_s (integers) ─► coding table of each symbol
     """
 
-    name: ClassVar[str]
-    needs_side: bool
-    multiple = 16
-    latent_stride = 16
     hyper_stride = HYPER_STRIDE
-    quality_range = (0.0, 0.0)
-    default_quality = 0.0
-    training_only: tuple[str, ...] = ()
-    config: Mapping[str, bool | int | float | str]
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -60,11 +50,3 @@ class ScaleModel(nn.Module):
     def highest_index(self, quality: float) -> int:
         """The table of the widest spread."""
         return self.hyper_channels + len(SCALES) - 1
-
-    def prepare(self, side: Tensor) -> Any:
-        """What `synthesise` needs of the side view (1, 3, H, W)."""
-        raise NotImplementedError
-
-    def synthesise(self, symbols: Tensor, quality: float, prepared: Any) -> Tensor:
-        """x_hat (1, 3, H, W) of symbols (C, h, w)."""
-        raise NotImplementedError

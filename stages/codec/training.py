@@ -107,8 +107,9 @@ class ScaleTraining(nn.Module):
     """A codec with a scale hyperprior, and the float densities that its tables and integers come from."""
 
     codec: ScaleModel
-    side_branch = True
     prior: ScaleDensity
+    side_branch = True
+    """As in `FactorizedTraining`."""
 
     @torch.no_grad()
     def transmitted(self, x: Tensor, quality: float = 0.0) -> tuple[Tensor, Tensor]:

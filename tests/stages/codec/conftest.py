@@ -45,6 +45,12 @@ def write_weights(path, name, float16=False, **settings):
 
 
 @pytest.fixture(scope="session")
+def make_training():
+    """`training_model`."""
+    return training_model
+
+
+@pytest.fixture(scope="session")
 def weights_paths(tmp_path_factory):
     """A weights file of each model, by its name."""
     folder = tmp_path_factory.mktemp("weights")

@@ -6,15 +6,14 @@ import torch
 from stages.codec import BitstreamError, CodecError, load_codec, weights_file
 from stages.codec.gains import HIGHEST_QUALITY, Gains
 from stages.codec.training import bits_of
-from tests.stages.codec.conftest import training_model
 
 NAMES = ["bls17", "ndic_bls17", "cross_attention", "dsin"]
 
 
 @pytest.fixture(scope="module")
-def trained():
+def trained(make_training):
     """A training model of each kind with gains, whose steps differ from channel to channel."""
-    models = {name: training_model(name, anchors=4) for name in NAMES}
+    models = {name: make_training(name, anchors=4) for name in NAMES}
     for model in models.values():
         model.codec.gains.set_steps(3.0, 0.3)
         with torch.no_grad():
@@ -102,9 +101,9 @@ def test_one_rate_point_stays_one(codecs, picture):
 
 
 @pytest.mark.parametrize("anchors", [1, 65])
-def test_impossible_number_of_anchors_is_refused(anchors):
+def test_impossible_number_of_anchors_is_refused(make_training, anchors):
     with pytest.raises(ValueError, match="expected 0"):
-        training_model("bls17", anchors=anchors)
+        make_training("bls17", anchors=anchors)
 
 
 def test_damaged_payload_at_any_quality_is_a_bitstream_error(gained, picture):

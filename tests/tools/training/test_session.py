@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import cv2
@@ -40,6 +41,7 @@ batch: 2
 HYPER = NDIC.replace("ndic_bls17", "bmshj18").replace("crop: [128, 64]", "crop: [112, 112]\ndistortion: ms_ssim")
 CROSS = NDIC.replace("ndic_bls17", "cross_attention").replace("channels: 8", "channels: 4, height: 64, width: 128")
 DSIN = NDIC.replace("ndic_bls17", "dsin").replace("channels: 8", "channels: 8, width: 6")
+GAINS = NDIC.replace("channels: 8", "channels: 8, anchors: 4").replace("[1.0e-3, 1.0e-3]", "[1.0e-3, 1.0e-2]")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ def places(tmp_path: Path, text: str, drives: Path) -> session.Places:
 
 
 @pytest.mark.parametrize(
-    ("text", "needs_side"), [(DISPARITY, False), (NDIC, True), (HYPER, False), (CROSS, True), (DSIN, False)]
+    ("text", "needs_side"), [(DISPARITY, False), (GAINS, True), (HYPER, False), (CROSS, True), (DSIN, False)]
 )
 def test_a_run_is_saved_resumed_and_released(
     tmp_path: Path, drives: Path, text: str, needs_side: bool, capsys: pytest.CaptureFixture[str]
@@ -93,7 +95,7 @@ def test_a_run_is_saved_resumed_and_released(
     assert codec.decode(codec.encode(x), side=x).shape == x.shape
     with (here.log / "tiny" / "released.csv").open() as f:
         (row,) = csv.DictReader(f)
-    assert float(row["psnr_db_q27" if text is DISPARITY else "psnr_db_q0"]) > 5
+    assert float(row["psnr_db_q27" if text in (DISPARITY, GAINS) else "psnr_db_q0"]) > 5
 
 
 def test_the_context_model_is_fitted_anew_to_the_same_transforms(drives: Path, tmp_path: Path) -> None:
@@ -137,6 +139,25 @@ def test_a_fresh_run_starts_from_the_trunk_of_another_or_says_that_there_is_none
     assert steps[1] >= steps[0] > 0
 
 
+def test_a_run_starts_from_what_fits_of_another_model(
+    tmp_path: Path, drives: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = places(tmp_path, NDIC, drives)
+    session.train(here, 0.001)
+    (here.state / "tiny" / "state.pt").unlink()
+    (here.log / "tiny").rename(here.log / "other")
+    session.train(places(tmp_path, DSIN + "start: other\nlearning_rate: 1.0e-9\nprior_rate: 1.0e-9\n", drives), 0.001)
+    said = capsys.readouterr().out
+    assert re.search(
+        r"starting with \d+ tensors of .*other/trunk\.safetensors, step \d+; \d+ tensors start afresh", said
+    )
+    with safe_open(here.log / "other" / "trunk.safetensors", "pt") as before:
+        with safe_open(here.log / "tiny" / "trunk.safetensors", "pt") as after:
+            for name in ("codec.g_a.conv.0.weight", "codec.g_s.deconv.1.weight", "density.matrix.0"):
+                assert torch.allclose(before.get_tensor(name).float(), after.get_tensor(name).float(), atol=1e-3)
+            assert not set(after.keys()) <= set(before.keys())
+
+
 def test_held_out_scenes_are_not_drawn(drives: Path) -> None:
     library = read_library(drives, ("odom_made_up/seq01",))
     assert {Path(p.sequence).name for p in library.pairs} == {"seq00"}
@@ -166,6 +187,19 @@ def test_a_wrong_configuration_is_refused(tmp_path: Path, drives: Path, change: 
     here = places(tmp_path, DISPARITY.replace(change, sentence), drives)
     with pytest.raises(ConfigError, match=r"train-tiny\.yaml"):
         session.train(here, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (NDIC.replace("[1.0e-3, 1.0e-3]", "[1.0e-3, 1.0e-2]"), "needs gains"),
+        (GAINS.replace("[1.0e-3, 1.0e-2]", "[1.0e-2, 1.0e-3]"), "the second one must be greater"),
+        (GAINS.replace("anchors: 4", "anchors: 1"), "anchors 1, expected 0"),
+    ],
+)
+def test_lambdas_that_do_not_suit_the_gains_are_refused(tmp_path: Path, drives: Path, text: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        session.train(places(tmp_path, text, drives), 0.01)
 
 
 def test_missing_data_is_refused(tmp_path: Path) -> None:
