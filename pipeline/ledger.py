@@ -33,7 +33,7 @@ class Row:
     """`pending`, `out`, or the reason for which it was dropped."""
     values: dict[str, float] = field(default_factory=dict)
     """Measurements by name: payload_bytes, wire_bytes, bpp, psnr_db, ms_ssim, psnr_without_side_db, side_offset_ms,
-    unpaired (1.0), latency_ms, and STAGE_ms for every stage."""
+    unpaired (1.0), latency_ms, STAGE_ms for every stage, and what `pipeline.latency` makes the causes of latency of."""
 
 
 class Ledger:
@@ -44,10 +44,15 @@ class Ledger:
         self._changed: dict[int, None] = {}
         self._lock = threading.Lock()
         self._watchers: list[Callable[[int, str], None]] = []
+        self._merge_watchers: list[Callable[[int], None]] = []
 
     def watch(self, watcher: Callable[[int, str], None]) -> None:
         """Call `watcher(frame_id, status)` when a frame settles, from the thread that settles it."""
         self._watchers.append(watcher)
+
+    def watch_merged(self, watcher: Callable[[int], None]) -> None:
+        """Call `watcher(frame_id)` when another node has told something about a frame, from the thread that merges."""
+        self._merge_watchers.append(watcher)
 
     def frame_in(self, frame_id: int, pts_ns: int) -> None:
         """A primary frame entered this node. A frame that is known already stays as it is."""
@@ -80,6 +85,12 @@ class Ledger:
         with self._lock:
             return [Row(r.frame_id, r.pts_ns, r.status, dict(r.values)) for r in self._rows.values()]
 
+    def row(self, frame_id: int) -> Row | None:
+        """A copy of one row, or None if the frame was never seen."""
+        with self._lock:
+            row = self._rows.get(frame_id)
+            return Row(row.frame_id, row.pts_ns, row.status, dict(row.values)) if row else None
+
     def counts(self) -> Counter[str]:
         """How many frames stand at each status."""
         with self._lock:
@@ -109,6 +120,8 @@ class Ledger:
                 row.values = {**{str(k): float(v) for k, v in change["values"].items()}, **row.values}
             if status in DROP_REASONS:
                 self.drop(frame_id, status)
+            for watcher in self._merge_watchers:
+                watcher(frame_id)
 
     def _row(self, frame_id: int, pts_ns: int | None = None) -> Row:
         row = self._rows.setdefault(frame_id, Row(frame_id, pts_ns or 0))

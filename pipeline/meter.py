@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 
+from pipeline.journeys import Journeys
 from pipeline.ledger import OUT
 from pipeline.stage import Context
-from pipeline.types import Decoded, Frame, Item, Packet, StereoPair, frame_id_of, role_of
+from pipeline.types import Item, Packet, frame_id_of, role_of, stamped_of
 
-__all__ = ["Meter", "latency_ns"]
+__all__ = ["Meter"]
 
 NEVER_ENTERED = ("unreadable", "corrupt")
 """Drops of frames that the head of the chain counts but cannot hand on."""
@@ -27,6 +28,8 @@ class Meter:
         """`relay`: the frames come from another node, whose source has entered them."""
         self._ledger, self._metrics, self._clock = context.ledger, context.metrics, context.clock
         self._relay = relay
+        self.journeys = Journeys(context, relay=relay)
+        """Where the time of each frame goes."""
         self._lock = threading.Lock()
         self._inside: dict[int, int] = {}
         """When each frame that is on its way came in, by the monotonic clock, ns."""
@@ -47,14 +50,14 @@ class Meter:
             return
         frame_id = frame_id_of(item)
         if not self._relay:
-            self._ledger.frame_in(frame_id, _stamped(item).pts_ns)
+            self._ledger.frame_in(frame_id, stamped_of(item).pts_ns)
         with self._lock:
             if frame_id in self._inside:
                 return
             self._inside[frame_id] = self._clock.monotonic_ns()
         self._metrics.frames_in.inc()
         self._metrics.last_frame_seconds.set(self._clock.wall_ns() / S)
-        self._captured(_stamped(item).pts_ns)
+        self._captured(stamped_of(item).pts_ns)
 
     def worked(self, label: str, item: Item, spent_ns: int) -> None:
         """A stage has spent so much time of its own on this item."""
@@ -67,9 +70,9 @@ class Meter:
         if role_of(item) != "primary":
             return
         frame_id, now_ns = frame_id_of(item), self._clock.monotonic_ns()
-        latency = latency_ns(item, self._clock.wall_ns())
-        self._metrics.latency_seconds.observe(max(0.0, latency / S))
-        stamped = _stamped(item)
+        latency = self.journeys.ended(item)
+        self._metrics.end_to_end_seconds.observe(max(0.0, latency / S))
+        stamped = stamped_of(item)
         with self._lock:
             self.frames_out += 1
             self.payload_bytes += len(stamped.payload) if isinstance(stamped, Packet) else 0
@@ -82,7 +85,7 @@ class Meter:
     def dropped_latest(self, item: Item) -> None:
         """A channel has given this up for something fresher."""
         if role_of(item) == "primary":
-            self._ledger.drop(frame_id_of(item), "latest", _stamped(item).pts_ns)
+            self._ledger.drop(frame_id_of(item), "latest", stamped_of(item).pts_ns)
 
     def _captured(self, pts_ns: int) -> None:
         """Count capture time as it goes on; called from the thread of the chain's head only."""
@@ -102,21 +105,3 @@ class Meter:
             self._metrics.frames_out.inc()
         else:
             self._metrics.drops.labels(status).inc()
-
-
-def latency_ns(item: Item, now_ns: int) -> int:
-    """Time since the source handed the frame over, by this machine's wall clock `now_ns`."""
-    stamped = _stamped(item)
-    offset_ns = stamped.clock_offset_ns if isinstance(stamped, Packet) else 0
-    return now_ns - stamped.taken_ns - offset_ns
-
-
-def _stamped(item: Item) -> Frame | Packet:
-    """The part of an item that carries the primary view's stamps, as they left the source's machine."""
-    match item:
-        case Decoded():
-            return item.packet
-        case StereoPair():
-            return item.primary
-        case _:
-            return item

@@ -104,7 +104,14 @@ class Metrics:
             registry=r,
         )
         self.latency_seconds = Histogram(
-            "sidecast_latency_seconds", "From capture to the last stage", buckets=SECONDS, registry=r
+        self.end_to_end_seconds = Histogram(
+            "sidecast_end_to_end_latency_seconds", "From capture to the last stage", buckets=SECONDS, registry=r
+        )
+            "sidecast_latency_seconds",
+            "The same by cause, of frames whose causes are all known here",
+            ["cause"],
+            buckets=SECONDS,
+            registry=r,
         )
         self.packet_age_seconds = Histogram(
             "sidecast_packet_age_seconds",

@@ -271,6 +271,8 @@ class ReceivingEnd:
         self._enter(packet)
         if not self.inbox.take(packet):
             self._ack_due = True
+        elif packet.role == "primary":
+            self._context.ledger.note(packet.frame_id, arrived_s=self._clock.monotonic_ns() / 1e9)
 
     def _damaged(self, packet: Packet) -> None:
         """The header is sound, so it is known which frame is lost."""

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import SidecastError
+from pipeline.latency import CAUSES, by_cause_ms
 from pipeline.ledger import OUT, Row
 from pipeline.stage import Context
 
@@ -38,6 +39,7 @@ COLUMNS = (
     "psnr_without_side_db",
     "side_offset_ms",
     "latency_ms",
+    *(f"latency_{cause}_ms" for cause in CAUSES),
 )
 FILES = ("report.json", "frames.csv", "plot.png", "plot.svg")
 MADE = {"recording": "recording", "images": "images", "panel": "picture", "video": "video"}
@@ -62,6 +64,7 @@ class Report:
             f"frames: {data['frames_in']} in, {data['frames_out']} out, {drops}, {data['unpaired']} unpaired",
             f"speed: {_said(data['fps'], '.1f')} frames/s, latency "
             f"{_said(data['latency_ms']['p50'], '.0f')} ms (p50), {_said(data['latency_ms']['p95'], '.0f')} ms (p95)",
+            *_latency_line(data["latency_by_cause_ms"]),
         ]
         if not data["complete"]:
             lines.append(f"this run is not complete: {data['error'] or 'the end of the stream never came'}")
@@ -125,6 +128,7 @@ def summarise(rows: Sequence[Row], facts: Mapping[str, Any], error: str | None =
         "psnr_with_side_sampled_db": _mean(_values(sampled, "psnr_db")),
         "fps": _fps(rows),
         "latency_ms": _percentiles(_values(rows, "latency_ms")),
+        "latency_by_cause_ms": _latency_by_cause(rows),
         "stage_ms": {name: _percentiles(_values(rows, f"{name}_ms")) for name in _stages(rows)},
         "raw_mbps": _raw_mbps(rows, facts),
         "duration_s": duration_s(rows),
@@ -188,7 +192,8 @@ def frames_csv(rows: Iterable[Row]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, *stages])
     for row in rows:
-        measured = [_number(row.values.get(name)) for name in (*COLUMNS[3:], *stages)]
+        values = {**row.values, **{f"latency_{cause}_ms": ms for cause, ms in (by_cause_ms(row.values) or {}).items()}}
+        measured = [_number(values.get(name)) for name in (*COLUMNS[3:], *stages)]
         writer.writerow([row.frame_id, row.pts_ns, row.status, *measured])
     return text.getvalue()
 
@@ -230,6 +235,24 @@ def _bytes_on_wire(rows: Sequence[Row], facts: Mapping[str, Any], role: str) -> 
     if facts.get(f"{role}_bytes_on_wire") is not None:
         return int(facts[f"{role}_bytes_on_wire"])
     return 0 if _values(rows, "wire_bytes") else None
+
+
+def _latency_by_cause(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Means and 95 % of each cause and of their sum, over the frames of which all causes are known."""
+    known = [causes for row in rows if row.status == OUT and (causes := by_cause_ms(row.values)) is not None]
+    if not known:
+        return None
+    columns: dict[str, list[float]] = {cause: [causes[cause] for causes in known] for cause in CAUSES}
+    columns["sum"] = [sum(causes.values()) for causes in known]
+    spreads = {name: {"mean": _mean(column), "p95": _percentiles(column)["p95"]} for name, column in columns.items()}
+    return {"frames": len(known), **spreads}
+
+
+def _latency_line(latency: Mapping[str, Any] | None) -> list[str]:
+    if latency is None:
+        return []
+    parts = ", ".join(f"{cause} {latency[cause]['mean']:.0f}" for cause in CAUSES)
+    return [f"latency by cause, mean: {parts}, together {latency['sum']['mean']:.0f} ms"]
 
 
 def _raw_mbps(rows: Sequence[Row], facts: Mapping[str, Any]) -> float | None:

@@ -18,6 +18,7 @@ from pipeline.channel import Aborted, Channel, Policy
 from pipeline.config.model import Node, StageEntry
 from pipeline.errors import ConfigError, LinkError, SidecastError, SourceError, StageError
 from pipeline.interrupt import CLOSING
+from pipeline.latency import Cause, Holdups
 from pipeline.meter import Meter
 from pipeline.metrics import free_bytes
 from pipeline.stage import Context, Source
@@ -44,9 +45,11 @@ def settles(node: Node) -> bool:
 class _Link:
     """A stage in its place: what it takes from, what it hands on to, and its thread."""
 
-    def __init__(self, entry: StageEntry, source: Channel[Item] | None) -> None:
+    def __init__(self, entry: StageEntry, source: Channel[Item] | None, cause: Cause) -> None:
         self.entry, self.source = entry, source
         self.target: Channel[Item] | None = None
+        self.next: _Link | None = None
+        self.holdups = Holdups(cause)
         self.frame_id: int | None = None
         self.thread: threading.Thread | None = None
 
@@ -97,9 +100,10 @@ class Runner:
         links: list[_Link] = []
         for i, entry in enumerate(entries):
             channel = self._channel(entry, live=live and entry.use == "encode") if i else None
+            link = _Link(entry, channel, entry.stage.cause or (links[-1].holdups.cause if links else "capture"))
             if links:
-                links[-1].target = channel
-            links.append(_Link(entry, channel))
+                links[-1].target, links[-1].next = channel, link
+            links.append(link)
         return links
 
     def _channel(self, entry: StageEntry, *, live: bool) -> Channel[Item]:
@@ -175,6 +179,7 @@ class Runner:
     def _process(self, link: _Link, source: Channel[Item]) -> None:
         for item in source:
             link.frame_id = frame_id_of(item)
+            self.meter.journeys.taken(item, link.holdups)
             self._hand_on(link, link.entry.stage.process(item), item)
 
     def _hand_on(self, link: _Link, items: Iterator[Item], worked_on: Item | None) -> None:
@@ -193,17 +198,24 @@ class Runner:
             if link.source is None:
                 self._enter(link, item, spent_ns)
                 spent_ns = 0
+            else:
+                self.meter.journeys.yielded(item, link.holdups)
             self._pass(link, item)
         if worked_on is not None:
             self.meter.worked(link.label, worked_on, spent_ns)
 
     def _enter(self, link: _Link, item: Item, spent_ns: int) -> None:
         self.meter.entered(item)
+        self.meter.journeys.entered(item, link.holdups)
         self.meter.worked(link.label, item, spent_ns)
 
     def _pass(self, link: _Link, item: Item) -> None:
-        if link.target:
+        if link.target and link.next:
+            if not link.next.entry.stage.settles:
+                self.meter.journeys.parted(item)
+            begin_ns = self._context.clock.monotonic_ns()
             link.target.put(item)
+            link.holdups.held_up(begin_ns, self._context.clock.monotonic_ns(), link.next.holdups)
         elif link.entry.stage.settles:
             self.meter.left(item)
 

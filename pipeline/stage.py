@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict
 
 from pipeline.clock import Clock, SystemClock
+from pipeline.latency import Cause
 from pipeline.ledger import Ledger
 from pipeline.metrics import Metrics
 from pipeline.types import Frame, Item
@@ -60,6 +61,9 @@ class Stage(ABC):
 
     def open(self, context: Context) -> None:
         """Get ready; raise a SidecastError with one sentence where that is impossible."""
+    cause: ClassVar[Cause | None] = None
+    """What the time that a frame spends waiting for and in this stage counts as; None: as for the stage before it."""
+
 
     @abstractmethod
     def process(self, item: Item) -> Iterator[Item]:
@@ -78,6 +82,8 @@ class Source(Stage):
 
     clock: ClassVar[Literal["recorded", "wall"]] = "recorded"
     """What pts_ns means: times of a recording, or this machine's wall clock."""
+    cause: ClassVar[Cause | None] = "capture"
+
 
     @abstractmethod
     def read(self) -> Iterator[Item]:

@@ -123,6 +123,17 @@ def frame_id_of(item: Item) -> int:
             return item.frame.frame_id
 
 
+def stamped_of(item: Item) -> Frame | Packet:
+    """The part of an item that carries the primary view's stamps, as they left the source's machine."""
+    match item:
+        case Decoded():
+            return item.packet
+        case StereoPair():
+            return item.primary
+        case _:
+            return item
+
+
 def role_of(item: Item) -> Role:
     """Whether an item carries the primary view, or a side view or reference on its own."""
     return item.role if isinstance(item, Frame | Packet) else "primary"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from pipeline.errors import StageError
+from pipeline.latency import Cause
 from pipeline.stage import Context, Stage
 from pipeline.types import Decoded, Frame, Item, Packet, StereoPair, View
 from stages.troubles import Troubles
@@ -26,6 +27,8 @@ MB at most."""
 @dataclass(kw_only=True)
 class Decode(Stage):
     """Decode every primary packet, paired or not; originals that were sent along are attached, the rest passes."""
+
+    cause: ClassVar[Cause | None] = "decode"
 
     weights: Annotated[str, Field(description="name of shipped weights, or path of a .safetensors file")] = "default"
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="auto: CUDA where there is one")] = "auto"

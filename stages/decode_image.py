@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from pipeline.latency import Cause
 from pipeline.stage import Context, Stage
 from pipeline.types import Decoded, Frame, Item, Packet, StereoPair
 from stages.troubles import Troubles
@@ -20,6 +21,8 @@ PICTURES = (b"JPEG".ljust(8, b"\0"), b"PNG".ljust(8, b"\0"))
 @dataclass(kw_only=True)
 class DecodeImage(Stage):
     """Decode every side or primary packet that `encode_image` made; everything else passes."""
+
+    cause: ClassVar[Cause | None] = "decode"
 
     max_pixels: Annotated[int, Field(ge=1, description="larger pictures are refused before they are allocated")] = 2**24
 

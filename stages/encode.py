@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from pipeline.errors import ConfigError, StageError
+from pipeline.latency import Cause
 from pipeline.stage import Context, Stage
 from pipeline.types import Frame, Item, Packet
 
@@ -23,6 +24,8 @@ PNG_ID = b"PNG".ljust(8, b"\0")
 @dataclass(kw_only=True)
 class Encode(Stage):
     """Code every primary frame; everything else passes."""
+
+    cause: ClassVar[Cause | None] = "encode"
 
     weights: Annotated[str, Field(description="name of shipped weights, or path of a .safetensors file")] = "default"
     quality: Annotated[

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from pipeline.latency import Cause
 from pipeline.stage import Context, Stage
 from pipeline.types import Frame, Item, Packet
 
@@ -17,6 +18,8 @@ __all__ = ["EncodeImage"]
 @dataclass(kw_only=True)
 class EncodeImage(Stage):
     """Code every frame of one role as a picture; everything else passes."""
+
+    cause: ClassVar[Cause | None] = "encode"
 
     role: Annotated[Literal["side", "primary"], Field(description="the view that is coded")] = "side"
     format: Annotated[Literal["jpeg", "png"], Field(description="png is lossless")] = "jpeg"

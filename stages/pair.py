@@ -6,11 +6,12 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from pipeline.errors import SidecastError, StageError
+from pipeline.latency import Cause
 from pipeline.ledger import Ledger
 from pipeline.pairing import Match, Pairing, Policy, Stamp
 from pipeline.stage import Context, Source, Stage
@@ -32,6 +33,8 @@ class Pair(Stage):
     A nested recording is read without waiting, so the pairs are the same in every run; a nested camera runs in a thread
     of its own. Every primary comes out once and in order; `unpaired` ones without a side view, and counted.
     """
+
+    cause: ClassVar[Cause | None] = "pair"
 
     policy: Annotated[
         Policy,

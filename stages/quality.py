@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from pipeline.errors import StageError
+from pipeline.latency import Cause
 from pipeline.ledger import Ledger
 from pipeline.stage import Context, Source, Stage
 from pipeline.types import Decoded, Frame, Item
@@ -20,6 +21,8 @@ __all__ = ["Quality"]
 @dataclass(kw_only=True)
 class Quality(Stage):
     """Measure every decoded frame whose original is known; the others pass, and their fields stay empty."""
+
+    cause: ClassVar[Cause | None] = "show"
 
     reference: Annotated[
         Source | None,

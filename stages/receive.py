@@ -6,12 +6,13 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from pipeline.config.addresses import link_endpoint
 from pipeline.errors import LinkError, SidecastError
+from pipeline.latency import Cause
 from pipeline.receiving import ReceivingEnd
 from pipeline.stage import Context, Source
 from pipeline.types import Item, Packet
@@ -37,6 +38,8 @@ TURN_MESSAGES = 64
 @dataclass(kw_only=True)
 class Receive(Source):
     """Listens for one `send` at a time and yields its packets in order, each once."""
+
+    cause: ClassVar[Cause | None] = "network"
 
     bind: Annotated[str, Field(description="where to listen, such as tcp://127.0.0.1:5555")]
     insecure: Annotated[

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from pipeline import wire
 from pipeline.errors import ConfigError, StageError
+from pipeline.latency import Cause
 from pipeline.stage import Context, Stage
 from pipeline.types import Decoded, Frame, Item, Packet, StereoPair
 from stages.recorder import Job, Plan, Recorder
@@ -49,6 +50,8 @@ class Record(Stage):
     """
 
     path: Annotated[str, Field(min_length=1, description="file, relative to --out")] = "recording.mcap"
+    cause: ClassVar[Cause | None] = "show"
+
     side: Annotated[bool, Field(description="store the side frames too, without loss")] = False
     preview_every_s: Annotated[
         float | None,

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from pipeline.config.addresses import link_endpoint
 from pipeline.errors import LinkError, WireError
+from pipeline.latency import Cause
 from pipeline.sending import SendingEnd
 from pipeline.stage import Context, Stage
 from pipeline.types import Item, Packet
@@ -34,6 +35,7 @@ class Send(Stage):
     """Sends packets to `receive` of another node; waits while that has no room for more."""
 
     settles: ClassVar[bool] = False
+    cause: ClassVar[Cause | None] = "network"
 
     connect: Annotated[str, Field(description="where the decoder's `receive` listens, such as tcp://127.0.0.1:5555")]
     mode: Annotated[

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from pipeline.latency import Cause
 from pipeline.stage import Context, Stage
 from pipeline.types import Item, picture_of
 from stages.sinks.atomic import write_atomically
@@ -18,6 +19,8 @@ __all__ = ["WriteImages"]
 @dataclass(kw_only=True)
 class WriteImages(Stage):
     """Write `PATH/0000000042.png` for the primary view of frame 42, decoded or never coded; the items pass."""
+
+    cause: ClassVar[Cause | None] = "show"
 
     path: Annotated[str, Field(min_length=1, description="folder, relative to --out")] = "images"
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from pipeline.latency import Cause
 from pipeline.stage import Context, Stage
 from pipeline.types import Decoded, Item
 from stages.sinks.atomic import write_atomically
@@ -18,6 +19,8 @@ __all__ = ["WritePanels"]
 @dataclass(kw_only=True)
 class WritePanels(Stage):
     """Write a panel of some frames: original, side view, decoded without and with it, error. The items pass."""
+
+    cause: ClassVar[Cause | None] = "show"
 
     path: Annotated[str, Field(min_length=1, description="folder, relative to --out")] = "panels"
     every: Annotated[

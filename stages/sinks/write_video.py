@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from pipeline.errors import StageError
+from pipeline.latency import Cause
 from pipeline.stage import Context, Stage
 from pipeline.types import Decoded, Frame, Item, Pixels, StereoPair, picture_of
 
@@ -33,6 +34,8 @@ class WriteVideo(Stage):
 
     The file is a fragmented MP4, written in place: it plays after Ctrl-C, and up to the last fragment after a kill.
     """
+
+    cause: ClassVar[Cause | None] = "show"
 
     path: Annotated[str, Field(min_length=1, description="file, relative to --out")] = "decoded.mp4"
     codec: Annotated[Literal["h264", "hevc"], Field(description="h264 plays everywhere")] = "h264"

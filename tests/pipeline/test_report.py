@@ -11,6 +11,7 @@ import pytest
 
 from pipeline import report
 from pipeline.errors import SidecastError
+from pipeline.latency import CAUSES
 from pipeline.ledger import Ledger, Row
 from pipeline.stage import Context
 
@@ -81,6 +82,29 @@ def test_frames_csv_has_a_line_per_frame_in(tmp_path):
     assert lines[1]["pts_ns"] == "1000000000100000000"
     assert (lines[1]["bpp"], lines[1]["payload_bytes"], lines[1]["decode_ms"]) == ("0.32", "200", "11")
     assert (lines[1]["psnr_without_side_db"], lines[3]["psnr_db"]) == ("", "")
+
+
+def test_latency_by_cause_is_told_where_it_is_known_and_adds_up(tmp_path):
+    context = _context(tmp_path)
+    for i in range(2):
+        context.ledger.note(i, arrival_s=0.03 + i / 1000, spent_pair_s=0.005, spent_decode_s=0.015)
+        context.ledger.note(i, sender_capture_s=0.002, sender_encode_s=0.02)
+    context.ledger.note(2, arrival_s=0.03, spent_decode_s=0.022)
+    written = report.write(context, {})
+    latency = written.data["latency_by_cause_ms"]
+    assert latency["frames"] == 2
+    means = {name: latency[name]["mean"] for name in latency if name != "frames"}
+    expected = {"capture": 2, "pair": 5, "encode": 20, "network": 8.5, "decode": 15, "show": 0, "sum": 50.5}
+    assert means == pytest.approx(expected)
+    assert latency["sum"]["p95"] == pytest.approx(50.95)
+    said = "latency by cause, mean: capture 2, pair 5, encode 20, network 8, decode 15, show 0, together 50 ms"
+    assert said in written.summary_lines()
+    with (tmp_path / "frames.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    for line in lines[:2]:
+        causes = [float(line[f"latency_{cause}_ms"]) for cause in CAUSES]
+        assert sum(causes) == pytest.approx(float(line["latency_ms"]))
+    assert {line["latency_network_ms"] for line in lines[2:]} == {""}
 
 
 def test_frames_csv_is_in_the_order_of_the_frames(tmp_path):

@@ -27,11 +27,11 @@ def test_all_frames_come_through_and_are_accounted_for(tmp_path):
     assert sink.through == list(range(30))
     assert ctx.ledger.counts() == {"out": 30}
     assert sample(ctx, "sidecast_frames_in_total") == sample(ctx, "sidecast_frames_out_total") == 30
-    assert sample(ctx, "sidecast_latency_seconds_count") == 30
+    assert sample(ctx, "sidecast_end_to_end_latency_seconds_count") == 30
     for stage in ("s0", "s1", "s2"):
         assert sample(ctx, "sidecast_stage_duration_seconds_count", stage=stage) == 30
     values = ctx.ledger.rows()[7].values
-    assert set(values) == {"s0_ms", "s1_ms", "s2_ms", "latency_ms", "entered_s", "settled_s"}
+    assert set(values) == {"s0_ms", "s1_ms", "s2_ms", "latency_ms", "entered_s", "settled_s", "spent_capture_s"}
     assert ctx.facts["expected_frames"] == 30
     assert ctx.facts["clock"] == "recorded"
 
