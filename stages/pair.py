@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from pipeline.errors import SidecastError, StageError
+from pipeline.errors import ConfigError, SidecastError, StageError
 from pipeline.latency import Cause
 from pipeline.ledger import Ledger
 from pipeline.pairing import Match, Pairing, Policy, Stamp
@@ -44,6 +44,14 @@ class Pair(Stage):
         ),
     ] = "exact"
     tolerance_ms: Annotated[float, Field(ge=0, description="nearest: largest difference in time")] = 50.0
+    offset_ms: Annotated[
+        float,
+        Field(
+            allow_inf_nan=False,
+            description="added to the side view's capture times, where its clock is known to differ: what "
+            "`sidecast calibrate-offset` finds",
+        ),
+    ] = 0.0
     max_wait_ms: Annotated[float, Field(ge=0, description="longest wait for a side view that is not recorded")] = 100.0
     max_age_ms: Annotated[float, Field(ge=0, description="latest: oldest side view that is used")] = 200.0
     side: Annotated[Source | None, Field(description="source of the side view; null: it comes down the same chain")] = (
@@ -68,6 +76,14 @@ class Pair(Stage):
 
     def process(self, item: Item) -> Iterator[Item]:
         """Takes Packets and Frames, yields StereoPairs. A reference is yielded as it is."""
+    def _check_offset(self) -> None:
+        live = self.side is None or self.side.clock == "wall"
+        if self.offset_ms and (self.policy == "exact" or (self.policy == "latest" and live)):
+            raise ConfigError(
+                f"pair: offset_ms {self.offset_ms:g} has no meaning here, {self.policy} compares no capture times; "
+                "use policy: nearest, or leave offset_ms out"
+            )
+
         if not isinstance(item, Packet | Frame) or item.role == "reference":
             yield item
         elif item.role == "side":
@@ -144,7 +160,7 @@ class Pair(Stage):
             self._pairing.end_sides()
 
     def _add_side(self, frame: Frame) -> None:
-        time_ns = frame.taken_ns if self._by_taking else frame.pts_ns
+        time_ns = frame.taken_ns if self._by_taking else frame.pts_ns + self._offset_ns
         self._pairing.add_side(Stamp(frame.frame_id, time_ns), replace(frame, role="side"))
 
     def _stamp_primary(self, primary: Primary) -> Stamp:
@@ -154,6 +170,10 @@ class Pair(Stage):
     def _by_taking(self) -> bool:
         """Age counts from the taking of a frame, not from the stamps of a recording, unless that is pulled."""
         return self.policy == "latest" and self._pulled is None
+
+    @property
+    def _offset_ns(self) -> int:
+        return round(self.offset_ms * MS)
 
     def _clock_offset_ns(self, primary: Primary) -> int:
         """What brings the primary's pts to the side's clock: only two wall clocks can differ by a known offset."""
@@ -174,7 +194,7 @@ class Pair(Stage):
             context.metrics.unpaired.inc()
             return StereoPair(primary, None)
         self._check(primary, side)
-        offset_ns = side.pts_ns - primary.pts_ns - self._clock_offset_ns(primary)
+        offset_ns = side.pts_ns + self._offset_ns - primary.pts_ns - self._clock_offset_ns(primary)
         context.ledger.note(primary.frame_id, side_offset_ms=offset_ns / MS)
         context.metrics.pair_offset_seconds.set(offset_ns / 1e9)
         if self._camera is not None:

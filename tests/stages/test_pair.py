@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from pipeline.errors import SourceError, StageError
+from pipeline.errors import ConfigError, SourceError, StageError
 from pipeline.stage import Context, Source
 from pipeline.types import Frame, Item, Packet, Role, StereoPair, View
 from stages.pair import Pair
@@ -132,6 +132,21 @@ def test_nearest_reports_the_offset() -> None:
     assert [p.offset_ns for p in out if isinstance(p, StereoPair)] == [30 * MS] * 4
     assert context.metrics.registry.get_sample_value("sidecast_pair_offset_seconds") == 0.03
     assert context.ledger.rows()[0].values == {"side_offset_ms": 30.0}
+
+
+def test_a_known_offset_of_the_side_views_clock_is_added_to_its_times() -> None:
+    slow = [frame(i, "right", pts_ns=(i * 100 - 230) * MS) for i in range(8)]
+    pair, context = opened(policy="nearest", tolerance_ms=40, offset_ms=200, side=Side(given=slow))
+    out = run(pair, [packet(i) for i in range(3)])
+    assert ids(out) == [(0, 0), (1, 1), (2, 2)]
+    assert [row.values["side_offset_ms"] for row in context.ledger.rows()] == [-30.0] * 3
+    assert [p.offset_ns for p in out if isinstance(p, StereoPair)] == [-30 * MS] * 3
+
+
+@pytest.mark.parametrize("fields", [{"policy": "exact"}, {"policy": "latest"}])
+def test_an_offset_where_no_times_are_compared_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"^pair: offset_ms 137 has no meaning here, (exact|latest) compares"):
+        opened(offset_ms=137, **fields)
 
 
 def test_nearest_ignores_the_clock_offset_of_recordings() -> None:
