@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +15,22 @@ from specimens import frame
 from pipeline.errors import StageError
 from pipeline.stage import Context
 from pipeline.types import Decoded, Frame, StereoPair, View, other_view
+from stages.codec import load_codec
 from stages.codec.weights_file import shipped
 from stages.decode import Decode
 from stages.encode import Encode
 from stages.picture import read_picture
 from stages.similarity import psnr_db
+from stages.sources.synthetic import Synthetic
 
 pytestmark = pytest.mark.skipif("disparity-mse" not in shipped(), reason="the default weights are not there")
+
+
+@contextmanager
+def kernels(threads: int, mkldnn: bool) -> Iterator[None]:
+    torch.set_num_threads(threads)
+    with torch.backends.mkldnn.flags(enabled=mkldnn):
+        yield
 
 
 def travel(context: Context, source: Frame, side: Frame | None, **fields) -> Decoded:
@@ -59,19 +70,24 @@ def test_the_same_payload_gives_the_same_picture_again(context: Context):
     assert np.array_equal(first.frame.pixels, second.frame.pixels)
 
 
-def test_threads_leave_the_payload_as_it_is(context: Context):
-    source, encode = frame(width=300, height=200), Encode(device="cpu")
-    encode.open(context)
-    payloads = []
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        payloads.append(next(encode.process(source)).payload)
-    decode = Decode(device="cpu")
-    decode.open(context)
-    for payload in payloads:
-        symbols = decode._codec.symbols(payload)
-        torch.set_num_threads(1)
-        assert torch.equal(symbols, decode._codec.symbols(payload))
+@pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")
+def test_symbols_survive_other_threads_and_other_kernels_over_2000_frames(context: Context):
+    """Payloads made with 1 or 2 threads, with or without oneDNN, decode to the same symbols with all the others."""
+    codec, drive = load_codec("default", "cpu"), Synthetic(size=(640, 192))
+    drive.open(context)
+    picture = drive.render(3, "left")
+    rng = np.random.default_rng(0)
+    settings = [(threads, mkldnn) for threads in (1, 2) for mkldnn in (True, False)]
+    sent: list[tuple[bytes, torch.Tensor]] = []
+    for setting in settings:
+        with kernels(*setting):
+            for _ in range(500):
+                y, x, quality = rng.integers(0, 128), rng.integers(0, 576), float(rng.integers(0, 253)) / 4
+                crop = torch.from_numpy(picture[y : y + 64, x : x + 64]).permute(2, 0, 1)[None].float() / 255
+                sent.append((codec.encode(crop, quality), codec._model.analyse(crop, quality)))
+    for i, setting in enumerate(settings):
+        with kernels(*setting):
+            assert all(torch.equal(codec.symbols(payload), symbols) for payload, symbols in sent[i::4])
 
 
 def test_flipped_bits_of_payloads_are_dropped_or_decoded(context: Context):
