@@ -44,6 +44,7 @@ class Metrics:
         self._count_bytes(self.registry)
         self._time(self.registry)
         self._watch_link(self.registry)
+        self._watch_cameras(self.registry)
         self._judge(self.registry)
         self._watch_disk(self.registry)
         self.build_info = Gauge("sidecast_build_info", "1, with the version", ["version"], registry=self.registry)
@@ -103,10 +104,10 @@ class Metrics:
             buckets=SECONDS,
             registry=r,
         )
-        self.latency_seconds = Histogram(
         self.end_to_end_seconds = Histogram(
             "sidecast_end_to_end_latency_seconds", "From capture to the last stage", buckets=SECONDS, registry=r
         )
+        self.latency_seconds = Histogram(
             "sidecast_latency_seconds",
             "The same by cause, of frames whose causes are all known here",
             ["cause"],
@@ -140,6 +141,18 @@ class Metrics:
         self.wire_errors = Counter("sidecast_wire_errors_total", "Messages refused as damaged or foreign", registry=r)
         self.clock_offset_seconds = Sampled(
             "sidecast_clock_offset_seconds", "The decoder's wall clock minus the encoder's", registry=r
+        )
+
+    def _watch_cameras(self, r: CollectorRegistry) -> None:
+        self.camera_up = Gauge("sidecast_camera_up", "1 while the camera delivers frames", ["view"], registry=r)
+        self.camera_reopened = Counter(
+            "sidecast_camera_reopened_total", "Outages of a camera that have ended", ["view"], registry=r
+        )
+        self.camera_late_seconds = Gauge(
+            "sidecast_camera_late_seconds", "How much later than the fastest one the last frame came", ["view"], registry=r
+        )
+        self.camera_drift_seconds = Gauge(
+            "sidecast_camera_drift_seconds", "What the camera's clock has lost on this machine's", ["view"], registry=r
         )
 
     def _judge(self, r: CollectorRegistry) -> None:
