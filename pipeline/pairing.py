@@ -16,6 +16,9 @@ from typing import Generic, Literal, TypeVar
 
 __all__ = ["Match", "Pairing", "Policy", "Stamp"]
 
+SET_BACK_NS = 1_000_000_000
+"""Side frames of live sources come in order; one that is so much older than the newest tells that a clock was set back."""
+
 Policy = Literal["exact", "nearest", "latest"]
 
 P = TypeVar("P")
@@ -44,6 +47,8 @@ class _Waiting(Generic[P]):
     stamp: Stamp
     item: P
     since_ns: int
+    sides: int
+    """How many side frames had come before."""
 
 
 class Pairing(Generic[P, S]):
@@ -64,8 +69,14 @@ class Pairing(Generic[P, S]):
         max_primaries: int | None = None,
         max_sides: int = 32,
         live: bool = False,
+        wait_for_silent: bool = True,
     ) -> None:
-        """`max_wait_ns` and `max_primaries`: how long, and how many, primaries are held back; None is without end."""
+        """`max_wait_ns` and `max_primaries`: how long, and how many, primaries are held back; None is without end.
+
+        Without `wait_for_silent`, a source of which nothing came through a whole wait is not waited for again until
+        something comes: else every primary of its outage would wait, and hold up those behind it.
+        """
+        self._wait_for_silent, self._silent, self._sides_seen = wait_for_silent, False, 0
         self._policy, self._live = policy, live
         self._tolerance_ns, self._max_age_ns = tolerance_ns, max_age_ns
         self._max_wait_ns, self._max_primaries = max_wait_ns, max_primaries
@@ -85,16 +96,22 @@ class Pairing(Generic[P, S]):
             return 0
         if self._max_wait_ns is None:
             return None
+        if self._silent:
+            return 0
         return max(0, self._primaries[0].since_ns + self._max_wait_ns - now_ns)
 
     def add_primary(self, stamp: Stamp, item: P, now_ns: int = 0) -> None:
         """A primary arrived at `now_ns` (monotonic)."""
-        self._primaries.append(_Waiting(stamp, item, now_ns))
+        self._primaries.append(_Waiting(stamp, item, now_ns, self._sides_seen))
 
     def add_side(self, stamp: Stamp, item: S) -> None:
         """A side frame arrived."""
-        self._sides.append((stamp, item))
+        self._sides_seen, self._silent = self._sides_seen + 1, False
         newest = self._newest or stamp
+        if self._live and self._policy != "exact" and stamp.time_ns < newest.time_ns - SET_BACK_NS:
+            self._sides.clear()
+            newest = stamp
+        self._sides.append((stamp, item))
         self._newest = Stamp(max(newest.frame_id, stamp.frame_id), max(newest.time_ns, stamp.time_ns))
 
     def end_sides(self) -> None:
@@ -114,7 +131,13 @@ class Pairing(Generic[P, S]):
             return True
         if self._max_primaries is not None and len(self._primaries) > self._max_primaries:
             return True
-        return self._max_wait_ns is not None and now_ns - head.since_ns >= self._max_wait_ns
+        return self._has_waited(head, now_ns)
+
+    def _has_waited(self, head: _Waiting[P], now_ns: int) -> bool:
+        if self._max_wait_ns is None or not (self._silent or now_ns - head.since_ns >= self._max_wait_ns):
+            return False
+        self._silent = not self._wait_for_silent and head.sides == self._sides_seen
+        return True
 
     def _has_reached(self, newest: Stamp, primary: Stamp) -> bool:
         if self._policy == "exact":

@@ -46,6 +46,8 @@ MADE = {"recording": "recording", "images": "images", "panel": "picture", "video
 """Facts in which sinks say what they have written, and what that is called."""
 FACTS = ("model", "model_id", "quality", "device", "encode_device", "width", "height", "expected_frames")
 
+CAMERA_FACTS = ("reopened", "down_s", "drift_ms")
+
 
 @dataclass(frozen=True)
 class Report:
@@ -65,6 +67,7 @@ class Report:
             f"speed: {_said(data['fps'], '.1f')} frames/s, latency "
             f"{_said(data['latency_ms']['p50'], '.0f')} ms (p50), {_said(data['latency_ms']['p95'], '.0f')} ms (p95)",
             *_latency_line(data["latency_by_cause_ms"]),
+            *_camera_lines(data["cameras"]),
         ]
         if not data["complete"]:
             lines.append(f"this run is not complete: {data['error'] or 'the end of the stream never came'}")
@@ -122,6 +125,7 @@ def summarise(rows: Sequence[Row], facts: Mapping[str, Any], error: str | None =
             "offset_ms": _spread(_values(rows, "side_offset_ms")),
         },
         "reference": {"bytes_on_wire": _bytes_on_wire(rows, facts, "reference")},
+        "cameras": _cameras(facts),
         "psnr_db": _mean(_values(rows, "psnr_db")),
         "ms_ssim": _mean(_values(rows, "ms_ssim")),
         "psnr_without_side_db": _mean(_values(sampled, "psnr_without_side_db")),
@@ -209,6 +213,25 @@ def duration_s(rows: Sequence[Row]) -> float | None:
     return float(stamps[-1] - stamps[0] + np.median(np.diff(stamps))) / 1e9
 
 
+def _cameras(facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the live sources say of themselves, by view; facts may come from another node, so they are looked at."""
+    told = {view: facts.get(f"camera_{view}") for view in ("left", "right")}
+    return {
+        view: {"device": str(fact.get("device") or ""), **{name: _finite(fact.get(name)) for name in CAMERA_FACTS}}
+        for view, fact in told.items()
+        if isinstance(fact, Mapping)
+    }
+
+
+def _camera_lines(cameras: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What went wrong with the cameras."""
+    return [
+        f"camera {view}: opened again {_said(camera['reopened'], 'g')} times, {camera['down_s']:.1f} s without it"
+        for view, camera in cameras.items()
+        if camera["down_s"]
+    ]
+
+
 def _primary(rows: Sequence[Row], facts: Mapping[str, Any]) -> dict[str, float | None]:
     coded = [row for row in rows if row.values.get("payload_bytes")]
     payload, wire = _values(rows, "payload_bytes"), _values(rows, "wire_bytes")
@@ -285,7 +308,7 @@ def _values(rows: Iterable[Row], name: str) -> list[float]:
 
 
 def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _mean(values: Sequence[float]) -> float | None:

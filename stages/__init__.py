@@ -8,6 +8,7 @@ TABLE = {
     "kitti": "stages.sources.kitti:Kitti",
     "images": "stages.sources.images:Images",
     "video": "stages.sources.video:Video",
+    "camera": "stages.sources.camera:Camera",
     "synthetic": "stages.sources.synthetic:Synthetic",
     "pair": "stages.pair:Pair",
     "encode": "stages.encode:Encode",

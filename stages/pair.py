@@ -64,11 +64,12 @@ class Pair(Stage):
         self._pulled: Iterator[Item] | None = None
         self._camera: _Camera | None = None
         self._pairing = self._new_pairing()
+        self._side_facts: dict[str, Any] = {}
         if self.side is None:
             return
         # What the side view cannot deliver must not count as a primary frame that was dropped.
         stop = threading.Event()
-        self.side.open(replace(context, ledger=Ledger(), stop=stop, facts={}))
+        self.side.open(replace(context, ledger=Ledger(), stop=stop, facts=self._side_facts))
         if self.side.clock == "wall":
             self._camera = _Camera(self.side, stop)
         else:
@@ -101,6 +102,8 @@ class Pair(Stage):
             self._camera.stop()
         if self.side is not None:
             self.side.close()
+            # What a camera went through belongs into the report; other facts of a side view would pass for the primary's.
+            self._context.facts.update((k, v) for k, v in self._side_facts.items() if k.startswith("camera_"))
 
     def _new_pairing(self) -> Pairing[Primary, Frame]:
         nested, recorded = self.side is not None, self.side is not None and self.side.clock == "recorded"
@@ -111,6 +114,7 @@ class Pair(Stage):
             max_wait_ns=None if recorded else round(self.max_wait_ms * MS),
             max_primaries=None if nested else MAX_HELD,
             live=not recorded,
+            wait_for_silent=not nested,
         )
 
     def _restart(self, primary: Primary) -> Iterator[Item]:
@@ -221,7 +225,7 @@ class Pair(Stage):
 class _Camera:
     """Reads a live source in a thread of its own and keeps its last few frames."""
 
-    KEPT = 8
+    KEPT = 24
 
     def __init__(self, source: Source, stop: threading.Event) -> None:
         self._source, self._stop = source, stop

@@ -1,0 +1,117 @@
+"""Capture times by this machine's wall clock, from arrivals and from a stream's own clock. No threads, no devices."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from pipeline.clock import Clock
+
+__all__ = ["JUMP_NS", "WINDOW_NS", "Stamps", "WallClock"]
+
+SECOND_NS = 1_000_000_000
+WINDOW_NS = 30 * SECOND_NS
+"""The anchor is the least delay of this time: short enough to follow a clock that drifts by 100 ppm within 3 ms."""
+JUMP_NS = SECOND_NS
+"""A stream whose clock differs by more than this from what it was has begun anew."""
+STEP_NS = SECOND_NS // 10
+READINGS = 3
+
+
+class WallClock:
+    """Turns monotonic times into wall clock times, and notices when somebody sets the wall clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ahead_ns = self._read()
+
+    def of(self, monotonic_ns: int) -> int:
+        """That moment in ns since the Unix epoch, as the wall clock is now."""
+        return monotonic_ns + self._ahead_ns
+
+    def step_ns(self) -> int:
+        """Read the clocks; returns by how much the wall clock was set since the last time, 0 if it was not.
+
+        Small corrections, as NTP makes them all the time, are followed and not told.
+        """
+        before_ns, self._ahead_ns = self._ahead_ns, self._read()
+        step = self._ahead_ns - before_ns
+        return step if abs(step) > STEP_NS else 0
+
+    def _read(self) -> int:
+        """Wall minus monotonic; the reading that was interrupted least."""
+        readings = []
+        for _ in range(READINGS):
+            before = self._clock.monotonic_ns()
+            wall = self._clock.wall_ns()
+            after = self._clock.monotonic_ns()
+            readings.append((after - before, wall - (before + after) // 2))
+        return min(readings)[1]
+
+
+class Stamps:
+    """When the frames of one camera were taken, by the monotonic clock; `restart` it when the camera was reopened.
+
+    A frame can't arrive before it was taken, so the least of arrival minus pts is the closest to the truth: there the
+    stream's clock is anchored. The shortest way through the network remains part of the stamp.
+    """
+
+    def __init__(self) -> None:
+        self._least: deque[tuple[int, int]] = deque()
+        self._first: tuple[int, int] | None = None
+        self._last_ns: int | None = None
+        self._strayed = False
+        self.late_ns = 0
+        """How much later than the least the last frame came: jitter."""
+        self.jumped = False
+        """The last two frames did not fit to the anchor, and the stream was anchored anew."""
+
+    def restart(self) -> None:
+        """The camera was reopened: its clock may begin anywhere."""
+        self._least.clear()
+        self._first, self._strayed = None, False
+
+    def stamp(self, arrived_ns: int, pts_ns: int | None) -> int:
+        """The time of capture. `pts_ns`: by the stream's own clock, None where it has none: the arrival counts.
+
+        Ascends strictly.
+        """
+        taken_ns = arrived_ns if pts_ns is None else pts_ns + self._anchor(arrived_ns, arrived_ns - pts_ns)
+        if self._last_ns is not None:
+            taken_ns = max(taken_ns, self._last_ns + 1)
+        self._last_ns = taken_ns
+        return taken_ns
+
+    @property
+    def drift_ns(self) -> int:
+        """How much the stream's clock has lost on this machine's, from the first window to the last one."""
+        if self._first is None or not self._least:
+            return 0
+        return self._least[0][1] - self._first[1]
+
+    def _anchor(self, arrived_ns: int, delay_ns: int) -> int:
+        strays = bool(self._least) and delay_ns - self._least[0][1] > JUMP_NS
+        self.jumped = strays and self._strayed
+        self._strayed = strays
+        if self.jumped:
+            # The stream began anew, or it was held up: what catches up is then the least at once. One frame alone is
+            # only late, as the last one before a silence.
+            self.restart()
+        elif strays:
+            self.late_ns = delay_ns - self._least[0][1]
+            return self._least[0][1]
+        while self._least and self._least[-1][1] >= delay_ns:
+            self._least.pop()
+        self._least.append((arrived_ns, delay_ns))
+        while self._least[0][0] < arrived_ns - WINDOW_NS:
+            self._least.popleft()
+        self._settle_first(arrived_ns)
+        self.late_ns = delay_ns - self._least[0][1]
+        return self._least[0][1]
+
+    def _settle_first(self, arrived_ns: int) -> None:
+        """The least of the first window is what drift is measured against."""
+        least_ns = self._least[0][1]
+        if self._first is None:
+            self._first = (arrived_ns, least_ns)
+        elif arrived_ns - self._first[0] <= WINDOW_NS:
+            self._first = (self._first[0], min(self._first[1], least_ns))
