@@ -16,6 +16,7 @@ from stages.sources.synthetic import Synthetic
 from stages.tensors import to_tensor
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from stages.codec import Codec
@@ -25,6 +26,8 @@ __all__ = ["add_arguments", "main"]
 LEAST_SIZE = 16
 """Of a picture that the synthetic drive renders."""
 SIZES = ("256x128", "640x368", "1242x375")
+PAPER_SIZE = (256, 128)
+"""The one size of cross_attention."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,16 +53,38 @@ def main(args: argparse.Namespace) -> int:
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, medians of {args.runs} runs")
     columns = ("size", "device", "bpp", "encode", "prepare", "decode", "decode fps")
     print("codec".ljust(16), *(f"{c:>{w}}" for c, w in zip(columns, (9, 6, 7, 9, 9, 9, 11), strict=True)))
+    sizes = [_size(size) if isinstance(size, str) else size for size in args.sizes]
+    decode_ms = {}
     for name in args.weights:
         codec = load_codec(name, device=args.device)
-        for size in args.sizes:
-            width, height = _size(size) if isinstance(size, str) else size
-            _bench(codec, width, height, args.quality, args.runs)
+        for size in sizes:
+            decode_ms[name, size] = _bench(codec, size, args.quality, args.runs)
+    if PAPER_SIZE in sizes:
+        published = _bench(_published_cross_attention(codec.device), PAPER_SIZE, None, min(args.runs, 3))
+        for name in args.weights:
+            ratio = published / decode_ms[name, PAPER_SIZE]
+            print(f"{name} decodes {ratio:.0f} times as fast as *cross_attention as published: 192 channels, float32")
     return 0
 
 
-def _bench(codec: Codec, width: int, height: int, quality: float | None, runs: int) -> None:
-    """One line: encode, prepare(side), decode after the packet's arrival (entropy decoding included)."""
+def _published_cross_attention(device: torch.device) -> Codec:
+    """The papers' best model at its published width, with random weights; all symbols are 0, next to no bits."""
+    import torch
+
+    from stages.codec import Codec
+    from stages.codec.cross_attention import CrossAttentionTraining
+
+    torch.manual_seed(0)
+    model, tables = CrossAttentionTraining(channels=192).exported()
+    for parameter in model.g_a.conv[-1].parameters():
+        torch.nn.init.zeros_(parameter)
+    model.to(device).eval()
+    return Codec(model, tables, model_id=bytes(8), name="cross_attention*", description={}, device=device)
+
+
+def _bench(codec: Codec, size: tuple[int, int], quality: float | None, runs: int) -> float:
+    """One line: encode, prepare(side), decode after the packet's arrival (entropy decoding included); returns that."""
+    width, height = size
     x, side = _views(width, height, str(codec.device))
     payload = codec.encode(x, quality)
     prepared = codec.prepare(side)
@@ -75,6 +100,7 @@ def _bench(codec: Codec, width: int, height: int, quality: float | None, runs: i
         f"{encode:6.1f} ms {prepare:6.1f} ms {decode:6.1f} ms {1e3 / (prepare + decode):11.1f}",
         flush=True,
     )
+    return decode
 
 
 def _views(width: int, height: int, device: str) -> list[Tensor]:

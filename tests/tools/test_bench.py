@@ -16,6 +16,14 @@ def test_a_size_is_timed_part_by_part(capsys):
     assert line.count(" ms") == 3
 
 
+def test_the_papers_best_model_is_timed_in_the_same_run(capsys):
+    assert cli.main(["bench", "--sizes", "256x128", "--runs", "1", "--device", "cpu"]) == 0
+    *_, published, ratio = capsys.readouterr().out.splitlines()
+    assert published.startswith("cross_attention*")
+    times = int(ratio.removeprefix("default decodes ").split(" times")[0])
+    assert times > 5  # over 100 on a quiet machine
+
+
 @pytest.mark.parametrize("size", ["0x0", "15x64", "64", "axb", "-16x32"])
 def test_a_size_that_is_none_is_refused(capsys, size):
     assert cli.main(["bench", f"--sizes={size}"]) == 2
