@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _published_cross_attention(device: torch.device) -> Codec:
-    """The papers' best model at its published width, with random weights; all symbols are 0, next to no bits."""
+    """The papers' best model at its published width, with random weights and all symbols 0."""
     import torch
 
     from stages.codec import Codec
