@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import subprocess
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import prometheus
 import pytest
 import runs
 
@@ -40,18 +37,18 @@ def observed(tmp_path_factory) -> Observed:
     ports = {node: int(addresses[f"{node}_http"].rpartition(":")[2]) for node in NODES}
     config = folder / "live.yaml"
     config.write_text(_live(addresses))
-    with _prometheus(folder, ports) as prometheus:
+    with _prometheus(folder, ports) as scraper:
         process = runs.start(config, out=folder / "out")
         try:
             runs.eventually(lambda: _frames_out(ports["decoder"]) >= 3, "three frames through")
-            if prometheus:
-                runs.eventually(lambda: _query(prometheus, "up == 1").keys() == set(NODES), "both nodes are scraped")
-                runs.eventually(lambda: len(_query(prometheus, "sidecast_frames_in_total > 0")) == 2, "frames of both")
-                seen.up = _query(prometheus, "up")
-                seen.frames = _query(prometheus, "sidecast_frames_in_total")
+            if scraper:
+                runs.eventually(lambda: _by_job(scraper, "up == 1").keys() == set(NODES), "both nodes are scraped")
+                runs.eventually(lambda: len(_by_job(scraper, "sidecast_frames_in_total > 0")) == 2, "frames of both")
+                seen.up = _by_job(scraper, "up")
+                seen.frames = _by_job(scraper, "sidecast_frames_in_total")
             for node, port in ports.items():
-                seen.metrics[node] = _get(port, "/metrics")[1]
-                seen.ready[node] = _get(port, "/readyz")[0]
+                seen.metrics[node] = prometheus.get(port, "/metrics")[1]
+                seen.ready[node] = prometheus.get(port, "/readyz")[0]
         finally:
             process.send_signal(signal.SIGINT)
             seen.ended = runs.wait(process, 60)
@@ -91,41 +88,18 @@ def _prometheus(folder: Path, ports: dict[str, int]) -> Iterator[int | None]:
     )
     config = folder / "prometheus.yml"
     config.write_text(f"global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\nscrape_configs:\n{jobs}")
-    (port,) = runs.free_ports(1)
-    arguments = (f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}")
-    log = (folder / "prometheus.log").open("w")
-    process = subprocess.Popen(
-        ["prometheus", *arguments, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log
-    )
-    try:
+    with prometheus.running(config) as port:
         yield port
-    finally:
-        process.terminate()
-        process.wait(30)
-        log.close()
-
-
-def _get(port: int, path: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, ""
-    except OSError:
-        return 0, ""
 
 
 def _frames_out(port: int) -> float:
-    lines = _get(port, "/metrics")[1].splitlines()
+    lines = prometheus.get(port, "/metrics")[1].splitlines()
     return next((float(line.split()[1]) for line in lines if line.startswith("sidecast_frames_out_total ")), 0.0)
 
 
-def _query(port: int, expression: str) -> dict[str, str]:
+def _by_job(port: int, expression: str) -> dict[str, str]:
     """The instant value of each job."""
-    status, text = _get(port, f"/api/v1/query?query={urllib.parse.quote(expression)}")
-    found = json.loads(text)["data"]["result"] if status == 200 else []
-    return {entry["metric"]["job"]: entry["value"][1] for entry in found}
+    return {labels["job"]: value for labels, value in prometheus.query(port, expression)}
 
 
 def test_both_nodes_are_scraped_by_prometheus(need, observed):
