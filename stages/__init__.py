@@ -10,6 +10,8 @@ TABLE = {
     "video": "stages.sources.video:Video",
     "camera": "stages.sources.camera:Camera",
     "synthetic": "stages.sources.synthetic:Synthetic",
+    "rectified": "stages.rectify:Rectified",
+    "rectify": "stages.rectify:Rectify",
     "pair": "stages.pair:Pair",
     "encode": "stages.encode:Encode",
     "decode": "stages.decode:Decode",
