@@ -1,33 +1,48 @@
-"""What a node shows over HTTP: /metrics for Prometheus, /livez and /readyz for whoever restarts it."""
+"""What a node shows over HTTP: /metrics for Prometheus, /livez and /readyz for whoever restarts it, /dashboard."""
 
 from __future__ import annotations
 
+import ipaddress
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from prometheus_client.exposition import choose_encoder
 
 from pipeline.config.addresses import http_endpoint
+from pipeline.dashboard.dashboard import HEADERS, ROOT, Dashboard
 from pipeline.errors import ConfigError, LinkError
 from pipeline.stage import Context
 
 __all__ = ["HttpServer"]
 
 MAX_REQUESTS = 8
+MAX_REQUESTS_OF_PAGES = 64
+"""With a dashboard: a browser opens six connections for a page."""
 REQUEST_TIMEOUT_S = 5.0
 WARN_EVERY_NS = 60_000_000_000
 TEXT = "text/plain; charset=utf-8"
+NO_HEADERS: Mapping[str, str] = {}
 
 
 class HttpServer:
     """The endpoint of one node, from `with` to its end."""
 
-    def __init__(self, address: str, context: Context, ready: Callable[[], bool], *, insecure: bool = False) -> None:
+    def __init__(
+        self,
+        address: str,
+        context: Context,
+        ready: Callable[[], bool],
+        *,
+        insecure: bool = False,
+        dashboard: Dashboard | None = None,
+    ) -> None:
         """`address` is HOST:PORT. Raises ConfigError for one that others can reach, unless `insecure`, LinkError if it
         cannot be opened.
         """
+        self._dashboard = dashboard
         endpoint = http_endpoint(address)
         if endpoint is None:
             raise ConfigError(f"http: {address} is not allowed, expected HOST:PORT such as 127.0.0.1:9101")
@@ -39,7 +54,7 @@ class HttpServer:
         exposed = "" if endpoint.loopback else address
         host = endpoint.host.strip("[]").replace("*", "")
         try:
-            self._server = _server_class(host)((host, endpoint.port), context, ready, exposed)
+            self._server = _server_class(host)((host, endpoint.port), context, ready, exposed, dashboard)
         except OSError as error:
             raise LinkError(
                 f"http: node '{context.node}' cannot listen on {address}: {error.strerror}; "
@@ -47,11 +62,27 @@ class HttpServer:
             ) from error
         self.port = int(self._server.server_address[1])
 
+    @property
+    def url(self) -> str:
+        """Where the dashboard is, for someone on this machine."""
+        host = str(self._server.server_address[0])
+        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+        return f"http://{shown}:{self.port}{ROOT}"
+
+    @property
+    def cpu_ns(self) -> int:
+        """Processor time that answering and the dashboard have cost so far."""
+        return self._server.cpu_ns + (self._dashboard.cpu_ns if self._dashboard else 0)
+
     def __enter__(self) -> HttpServer:
+        if self._dashboard:
+            self._dashboard.start()
         threading.Thread(target=self._server.serve_forever, name="http", daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
+        if self._dashboard:
+            self._dashboard.stop()
         self._server.shutdown()
         self._server.server_close()
 
@@ -59,11 +90,21 @@ class HttpServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 16
+    request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], context: Context, ready: Callable[[], bool], exposed: str) -> None:
-        self.context, self.ready, self._exposed = context, ready, exposed
-        self._slots = threading.BoundedSemaphore(MAX_REQUESTS)
+    def __init__(
+        self,
+        address: tuple[str, int],
+        context: Context,
+        ready: Callable[[], bool],
+        exposed: str,
+        dashboard: Dashboard | None,
+    ) -> None:
+        self.context, self.ready, self._exposed, self.dashboard = context, ready, exposed, dashboard
+        self._slots = threading.BoundedSemaphore(MAX_REQUESTS_OF_PAGES if dashboard else MAX_REQUESTS)
+        self._adopted: set[int] = set()
+        self._cpu_lock = threading.Lock()
+        self.cpu_ns = 0
         self._warn_due_ns = 0
         super().__init__(address, _Handler)
 
@@ -85,6 +126,19 @@ class _Server(ThreadingHTTPServer):
             super().process_request_thread(request, client_address)
         finally:
             self._slots.release()
+            with self._cpu_lock:
+                self.cpu_ns += time.thread_time_ns()  # the thread has lived for this request only
+
+    def adopted(self, request: Any) -> None:
+        """This connection is somebody else's now."""
+        self._adopted.add(id(request))
+
+    def shutdown_request(self, request: Any) -> None:
+        """Hang up, unless the connection was adopted."""
+        if id(request) in self._adopted:
+            self._adopted.discard(id(request))
+        else:
+            super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         self.context.log.debug("http: a request from %s failed", client_address, exc_info=True)
@@ -97,7 +151,9 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        match self.path.partition("?")[0]:
+        path = self.path.partition("?")[0]
+        dashboard = self.server.dashboard
+        match path:
             case "/metrics":
                 encode, kind = choose_encoder(self.headers.get("Accept", ""))
                 self._answer(200, encode(self.server.context.metrics.registry), kind)
@@ -105,17 +161,62 @@ class _Handler(BaseHTTPRequestHandler):
                 self._say(self.server.context.error is None, "alive", "failed")
             case "/readyz":
                 self._say(self.server.ready(), "ready", "not ready")
+            case _ if dashboard and (path == "/" or path.startswith(ROOT)):
+                self._show(dashboard, path)
             case _:
-                self._answer(404, b"there are /metrics, /livez and /readyz\n", TEXT)
+                also = f", {ROOT}" if dashboard else ""
+                self._answer(404, f"there are /metrics, /livez, /readyz{also}\n".encode(), TEXT)
+
+    def _show(self, dashboard: Dashboard, path: str) -> None:
+        """The page and what belongs to it."""
+        if not self._is_own_name():
+            self._answer(403, b"the dashboard of this machine is reached as 127.0.0.1 or localhost only\n", TEXT)
+        elif path in ("/", f"{ROOT}/"):
+            self._answer(301, b"", TEXT, {"Location": ROOT.removeprefix("/") if path == "/" else f"..{ROOT}"})
+        elif path == f"{ROOT}/events":
+            self._stream(dashboard)
+        else:
+            answer = dashboard.answer(path.removeprefix(ROOT))
+            if answer is None:
+                self._answer(404, b"there is no such thing on the dashboard (any more)\n", TEXT)
+            else:
+                self._answer(200 if answer[1] else 204, answer[1], answer[0], HEADERS)
+
+    def _is_own_name(self) -> bool:
+        """A web site whose name is made to mean this machine must not see pictures that only this machine may see."""
+        if self.server.server_address[0] not in ("127.0.0.1", "::1"):
+            return True
+        host = self.headers.get("Host", "localhost").rpartition("]")
+        name = host[0].strip("[]") or host[2].partition(":")[0]
+        try:
+            return name == "localhost" or ipaddress.ip_address(name) is not None
+        except ValueError:
+            return False
+
+    def _stream(self, dashboard: Dashboard) -> None:
+        """Events for as long as the page is open; the connection goes to the thread that sends them."""
+        self.send_response(200)
+        for name, value in {"Content-Type": "text/event-stream", **HEADERS}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        refusal = dashboard.adopt(self.connection)
+        if refusal is None:
+            self.server.adopted(self.request)
+        else:
+            self.wfile.write(refusal)
 
     do_HEAD = do_GET  # noqa: N815 - as above
 
     def _say(self, good: bool, yes: str, no: str) -> None:
         self._answer(200 if good else 503, f"{yes if good else no}\n".encode(), TEXT)
 
-    def _answer(self, status: int, body: bytes, kind: str) -> None:
+    def _answer(self, status: int, body: bytes, kind: str, headers: Mapping[str, str] = NO_HEADERS) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":

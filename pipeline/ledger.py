@@ -6,13 +6,14 @@ the sinks knows every frame that went in, also those that never reached it.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["OUT", "PENDING", "Ledger", "Row"]
+__all__ = ["OUT", "PENDING", "Follower", "Ledger", "Row"]
 
 PENDING = "pending"
 OUT = "out"
@@ -34,6 +35,27 @@ class Row:
     values: dict[str, float] = field(default_factory=dict)
     """Measurements by name: payload_bytes, wire_bytes, bpp, psnr_db, ms_ssim, psnr_without_side_db, side_offset_ms,
     unpaired (1.0), latency_ms, STAGE_ms for every stage, and what `pipeline.latency` makes the causes of latency of."""
+    number: int = 0
+    """Its place in the order of arrival, from 0."""
+
+    def copy(self) -> Row:
+        """One that stays as it is."""
+        return Row(self.frame_id, self.pts_ns, self.status, dict(self.values), self.number)
+
+
+class Follower:
+    """What has changed in a ledger since one last looked; made by `Ledger.follow`."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger, self._changed = ledger, dict[int, None]()
+
+    def take(self, most: int) -> list[Row]:
+        """Copies of at most so many rows that have changed since they were taken, in the order of their changes."""
+        with self._ledger._lock:
+            ids = list(itertools.islice(self._changed, most))
+            for frame_id in ids:
+                del self._changed[frame_id]
+            return [self._ledger._rows[frame_id].copy() for frame_id in ids]
 
 
 class Ledger:
@@ -45,10 +67,18 @@ class Ledger:
         self._lock = threading.Lock()
         self._watchers: list[Callable[[int, str], None]] = []
         self._merge_watchers: list[Callable[[int], None]] = []
+        self._followers: list[Follower] = []
+        self._counts: Counter[str] = Counter()
 
     def watch(self, watcher: Callable[[int, str], None]) -> None:
         """Call `watcher(frame_id, status)` when a frame settles, from the thread that settles it."""
         self._watchers.append(watcher)
+
+    def follow(self) -> Follower:
+        """Someone who asks now and then for what has changed, so that nobody has to copy all rows."""
+        with self._lock:
+            self._followers.append(follower := Follower(self))
+            return follower
 
     def watch_merged(self, watcher: Callable[[int], None]) -> None:
         """Call `watcher(frame_id)` when another node has told something about a frame, from the thread that merges."""
@@ -83,18 +113,18 @@ class Ledger:
     def rows(self) -> list[Row]:
         """A copy of all rows, in order of arrival."""
         with self._lock:
-            return [Row(r.frame_id, r.pts_ns, r.status, dict(r.values)) for r in self._rows.values()]
+            return [row.copy() for row in self._rows.values()]
 
     def row(self, frame_id: int) -> Row | None:
         """A copy of one row, or None if the frame was never seen."""
         with self._lock:
             row = self._rows.get(frame_id)
-            return Row(row.frame_id, row.pts_ns, row.status, dict(row.values)) if row else None
+            return row.copy() if row else None
 
     def counts(self) -> Counter[str]:
         """How many frames stand at each status."""
         with self._lock:
-            return Counter(row.status for row in self._rows.values())
+            return +self._counts
 
     def status(self, frame_id: int) -> str | None:
         """The status of a frame, or None if it was never seen."""
@@ -124,8 +154,13 @@ class Ledger:
                 watcher(frame_id)
 
     def _row(self, frame_id: int, pts_ns: int | None = None) -> Row:
-        row = self._rows.setdefault(frame_id, Row(frame_id, pts_ns or 0))
+        row = self._rows.get(frame_id)
+        if row is None:
+            row = self._rows[frame_id] = Row(frame_id, pts_ns or 0, number=len(self._rows))
+            self._counts[PENDING] += 1
         self._changed[frame_id] = None
+        for follower in self._followers:
+            follower._changed[frame_id] = None
         return row
 
     def _settle(self, frame_id: int, status: str, pts_ns: int | None = None) -> None:
@@ -134,5 +169,7 @@ class Ledger:
             if row.status != PENDING:
                 return
             row.status = status
+            self._counts[PENDING] -= 1
+            self._counts[status] += 1
         for watcher in self._watchers:
             watcher(frame_id, status)

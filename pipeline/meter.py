@@ -7,6 +7,7 @@ that never came here is in this node's report, not in its counters.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from pipeline.journeys import Journeys
 from pipeline.ledger import OUT
@@ -33,6 +34,8 @@ class Meter:
         self._lock = threading.Lock()
         self._inside: dict[int, int] = {}
         """When each frame that is on its way came in, by the monotonic clock, ns."""
+        self.watcher: Callable[[Item], None] | None = None
+        """Called with everything that comes in and goes out, from the threads that do that."""
         self.frames_out = 0
         """Primary frames that are through."""
         self.payload_bytes = 0
@@ -46,6 +49,8 @@ class Meter:
 
     def entered(self, item: Item) -> None:
         """The head of the chain has yielded this."""
+        if self.watcher:
+            self.watcher(item)
         if role_of(item) != "primary":
             return
         frame_id = frame_id_of(item)
@@ -67,6 +72,8 @@ class Meter:
 
     def left(self, item: Item) -> None:
         """The last stage has yielded this: a primary frame is through."""
+        if self.watcher:
+            self.watcher(item)
         if role_of(item) != "primary":
             return
         frame_id, now_ns = frame_id_of(item), self._clock.monotonic_ns()

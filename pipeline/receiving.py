@@ -167,7 +167,8 @@ class ReceivingEnd:
         peer = self._peer
         if peer is None or message.stream_id != peer.stream_id:
             raise WireError(f"a message about stream {message.stream_id:016x}, which was not announced")
-        peer.heard_ns, peer.spoken = self._clock.monotonic_ns(), True
+        peer.heard_ns = self._context.heard_ns = self._clock.monotonic_ns()
+        peer.spoken = True
         if isinstance(message, Packet):
             self._frame(message)
             return

@@ -47,6 +47,8 @@ class Context:
     """What the report says beyond the frames: model, quality, device, link. `send` carries it to the decoder's node."""
     config: str = ""
     """The configuration of this run as YAML; recordings carry it."""
+    heard_ns: int | None = None
+    """When the other node last sent something, by the monotonic clock; None before, and where there is none."""
     error: BaseException | None = None
     """The first error of the node; set before the stages are closed."""
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline import report
 from pipeline.config import Config, Node, expand, find
+from pipeline.dashboard import Dashboard, LiveStream, Pictures
 from pipeline.errors import ConfigError, SidecastError
 from pipeline.http import HttpServer
 from pipeline.interrupt import interruptible
@@ -22,7 +23,7 @@ from pipeline.launcher import Launcher, is_launched, thread_environment, usable_
 from pipeline.ledger import OUT
 from pipeline.log import Terminal, complain, set_up
 from pipeline.progress import Progress
-from pipeline.runner import Runner, settles
+from pipeline.runner import Runner, originates, settles
 from pipeline.stage import Context
 from stages import TABLE
 from tools.validate import add_config_arguments, overrides
@@ -149,7 +150,13 @@ class _Session:
 
         with interruptible(drain), ExitStack() as stack:
             if node.http:
-                stack.enter_context(HttpServer(node.http, context, runner.ready.is_set, insecure=node.insecure))
+                dashboard = _dashboard(node, context, runner) if node.dashboard else None
+                server = HttpServer(
+                    node.http, context, runner.ready.is_set, insecure=node.insecure, dashboard=dashboard
+                )
+                stack.enter_context(server)
+                if dashboard:
+                    context.log.info("dashboard: %s", server.url)
             if settles(node):
                 stack.enter_context(Progress(context, runner.meter, self.terminal))
             try:
@@ -174,6 +181,17 @@ class _Session:
             context.log.warning("%s", error)
             return
         print("\n".join(written.summary_lines()), flush=True)
+
+
+def _dashboard(node: Node, context: Context, runner: Runner) -> Dashboard:
+    """The page of a node, with pictures of what passes through it."""
+    from stages.composite import compose
+
+    pictures = Pictures(compose)
+    runner.meter.watcher = pictures.offer
+    relay, sends = not originates(node), not settles(node)
+    stream = LiveStream(context, relay=relay, sends=sends, pictures=pictures, ready=runner.ready.is_set)
+    return Dashboard(context, [stream])
 
 
 def _text(config: Config) -> str:

@@ -41,6 +41,7 @@ class DraftNode:
     http: str | None
     insecure: bool
     stages: list[DraftStage] = field(default_factory=list)
+    dashboard: bool = False
 
 
 def check(document: Document, nodes: list[DraftNode]) -> None:
@@ -88,6 +89,9 @@ def _check_channels(document: Document, node: DraftNode) -> None:
 
 def _check_http(document: Document, node: DraftNode) -> None:
     place: Place = ("nodes", node.name, "http")
+    if node.dashboard and node.http is None and not document.faulty(place):
+        what = "true is not allowed without `http: HOST:PORT`, where the page would be"
+        document.fault(("nodes", node.name, "dashboard"), what)
     if node.http is None or document.faulty(place):
         return
     end = http_endpoint(node.http)

@@ -25,6 +25,7 @@ NODE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 class _NodeKeys:
     http: str | None = None
     insecure: bool = False
+    dashboard: bool = False
     stages: list[Any]
 
 
@@ -101,7 +102,8 @@ def _draft_node(document: Document, catalogue: Catalogue, name: str, data: Any) 
         for i, stage in enumerate(stages if isinstance(stages, list) else [])
     ]
     http = data.get("http")
-    return DraftNode(name, http if isinstance(http, str) else None, data.get("insecure") is True, drafts)
+    flags = data.get("insecure") is True, data.get("dashboard") is True
+    return DraftNode(name, http if isinstance(http, str) else None, flags[0], drafts, flags[1])
 
 
 def _draft_stage(document: Document, catalogue: Catalogue, data: Any, place: Place) -> DraftStage:
@@ -124,7 +126,7 @@ def _node(document: Document, draft: DraftNode) -> Node:
         count = sum(entry.use == stage.use for entry in entries)
         label = f"{stage.use}_{count + 1}" if count else stage.use
         entries.append(StageEntry(stage.use, label, stage.built.stage, stage.channel, document.line(stage.place)))
-    return Node(draft.name, draft.http, draft.insecure, entries)
+    return Node(draft.name, draft.http, draft.insecure, entries, draft.dashboard)
 
 
 def _drive_pattern(document: Document, variables: Mapping[str, Any]) -> str | None:

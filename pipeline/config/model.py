@@ -48,6 +48,8 @@ class Node:
     insecure: bool
     """Whether `http` may be reached from other machines."""
     stages: list[StageEntry]
+    dashboard: bool = False
+    """Whether `http` shows the page too."""
 
 
 @dataclass(frozen=True)
