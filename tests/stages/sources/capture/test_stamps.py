@@ -1,0 +1,138 @@
+"""Times of capture from lists of arrivals; the clocks are turned by the test."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from stages.sources.capture.stamps import WINDOW_NS, Stamps, WallClock
+
+MS = 1_000_000
+S = 1_000_000_000
+
+
+class Clocks:
+    def __init__(self) -> None:
+        self.now_ns = 5 * S
+        self.ahead_ns = 1_700_000_000 * S
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+    def wall_ns(self) -> int:
+        return self.now_ns + self.ahead_ns
+
+    def sleep(self, seconds: float, until: threading.Event | None = None) -> None:
+        self.now_ns += round(seconds * S)
+
+
+def _run(stamps: Stamps, pts: list[int], delays: list[int], origin: int = 100 * S) -> list[int]:
+    """Stamps of frames that arrive `delays` after they were taken at origin + pts."""
+    return [stamps.stamp(origin + p + d, p) for p, d in zip(pts, delays, strict=True)]
+
+
+def test_arrivals_count_where_the_stream_has_no_times():
+    stamps = Stamps()
+    assert [stamps.stamp(t, None) for t in (5, 9, 20)] == [5, 9, 20]
+    assert stamps.late_ns == 0
+
+
+def test_jitter_of_the_network_does_not_show_in_the_stamps():
+    rng = np.random.default_rng(0)
+    pts = [i * 40 * MS for i in range(200)]
+    delays = [3 * MS, *(3 * MS + int(d) for d in rng.exponential(20 * MS, 199))]
+    assert _run(Stamps(), pts, delays) == [100 * S + p + 3 * MS for p in pts]
+
+
+def test_stamps_follow_the_frame_that_came_fastest():
+    stamps = Stamps()
+    taken = _run(stamps, [0, 40 * MS, 80 * MS], [30 * MS, 10 * MS, 25 * MS])
+    assert taken == [100 * S + 30 * MS, 100 * S + 50 * MS, 100 * S + 90 * MS]
+    assert stamps.late_ns == 15 * MS
+
+
+def test_a_burst_of_frames_that_had_waited_keeps_the_order():
+    """What was buffered before the first read arrives all at once; the last of it tells the truth."""
+    stamps = Stamps()
+    pts = [i * 40 * MS for i in range(12)]
+    taken = [stamps.stamp(100 * S, p) for p in pts] + [stamps.stamp(100 * S + 40 * MS, 12 * 40 * MS)]
+    assert taken == sorted(set(taken))
+    assert taken[-1] == 100 * S + 40 * MS
+
+
+def test_a_reopened_camera_is_anchored_anew():
+    stamps = Stamps()
+    _run(stamps, [0, 40 * MS], [0, 0])
+    stamps.restart()
+    assert _run(stamps, [900 * S, 900 * S + 40 * MS], [0, 0], origin=-700 * S) == [200 * S, 200 * S + 40 * MS]
+    assert not stamps.jumped
+
+
+def test_times_that_run_backwards_anchor_the_stream_anew_at_the_second_frame():
+    stamps = Stamps()
+    last = _run(stamps, [50 * S, 50 * S + 40 * MS], [0, 0])[-1]
+    begun_anew = [stamps.stamp(last + (i + 1) * 40 * MS, i * 40 * MS) for i in range(3)]
+    assert begun_anew[1:] == [last + 80 * MS, last + 120 * MS]
+    assert last < begun_anew[0] < begun_anew[1]
+
+
+def test_one_late_frame_does_not_move_the_anchor():
+    stamps = Stamps()
+    pts = [i * 40 * MS for i in range(4)]
+    taken = _run(stamps, pts, [0, 0, 1500 * MS, 0])
+    assert taken == [100 * S + p for p in pts]
+    assert not stamps.jumped
+
+
+def test_a_jump_is_told_once():
+    stamps = Stamps()
+    told = []
+    for i in range(10):
+        stamps.stamp(100 * S + i * 40 * MS + (5 * S if i >= 4 else 0), i * 40 * MS)
+        told.append(stamps.jumped)
+    assert told == [i == 5 for i in range(10)]
+
+
+def test_stamps_ascend_when_the_anchor_falls():
+    stamps = Stamps()
+    taken = _run(stamps, [0, 40 * MS, 80 * MS], [500 * MS, 0, 0])
+    assert taken == sorted(set(taken))
+
+
+@pytest.mark.parametrize("ppm", [100, -100])
+def test_a_clock_that_drifts_is_followed_and_shown(ppm):
+    """Ten minutes: without a window, stamps would lag by 60 ms where the camera's clock is slow."""
+    stamps = Stamps()
+    pts = [i * 100 * MS for i in range(6000)]
+    arrivals = [100 * S + p + p * ppm // 1_000_000 for p in pts]
+    taken = [stamps.stamp(a, p) for a, p in zip(arrivals, pts, strict=True)]
+    assert max(abs(t - a) for t, a in zip(taken, arrivals, strict=True)) <= WINDOW_NS * 100 // 1_000_000
+    assert stamps.drift_ns / MS == pytest.approx(ppm * 0.6, abs=4)
+
+
+def test_wall_clock_gives_the_time_since_the_epoch():
+    clocks = Clocks()
+    wall = WallClock(clocks)
+    assert wall.of(clocks.now_ns - S) == clocks.wall_ns() - S
+
+
+@pytest.mark.parametrize("step_ns", [3600 * S, -3600 * S, 2 * S])
+def test_a_wall_clock_that_is_set_is_followed_and_told_once(step_ns):
+    clocks = Clocks()
+    wall = WallClock(clocks)
+    clocks.ahead_ns += step_ns
+    clocks.now_ns += S
+    assert wall.step_ns() == step_ns
+    assert wall.of(clocks.now_ns) == clocks.wall_ns()
+    assert wall.step_ns() == 0
+
+
+def test_small_corrections_are_followed_and_not_told():
+    clocks = Clocks()
+    wall = WallClock(clocks)
+    for _ in range(1000):
+        clocks.ahead_ns += MS
+        assert wall.step_ns() == 0
+    assert wall.of(clocks.now_ns) == clocks.wall_ns()
