@@ -10,7 +10,15 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 from pipeline.ledger import DROP_REASONS
 
@@ -39,6 +47,7 @@ class Metrics:
     """The metrics of one node, in a registry of their own."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a second series for each of them, which nobody asks for
         self.registry = CollectorRegistry()
         self._count_frames(self.registry)
         self._count_bytes(self.registry)
@@ -149,7 +158,10 @@ class Metrics:
             "sidecast_camera_reopened_total", "Outages of a camera that have ended", ["view"], registry=r
         )
         self.camera_late_seconds = Gauge(
-            "sidecast_camera_late_seconds", "How much later than the fastest one the last frame came", ["view"], registry=r
+            "sidecast_camera_late_seconds",
+            "How much later than the fastest one the last frame came",
+            ["view"],
+            registry=r,
         )
         self.camera_drift_seconds = Gauge(
             "sidecast_camera_drift_seconds", "What the camera's clock has lost on this machine's", ["view"], registry=r

@@ -48,15 +48,25 @@ def get(server: HttpServer, path: str, **headers: str) -> tuple[int, str, str]:
             return error.code, error.headers["Content-Type"], error.read().decode()
 
 
-def test_metrics_are_there_in_the_format_that_is_asked_for(server, node):
+def test_metrics_are_there_as_text_whatever_is_asked_for(server, node):
     node.metrics.frames_in.inc(3)
     status, kind, text = get(server, "/metrics")
     assert status == 200
     assert kind.startswith("text/plain; version=")
     assert "sidecast_frames_in_total 3.0" in text
-    _, kind, text = get(server, "/metrics?x=1", Accept="application/openmetrics-text; version=1.0.0")
-    assert kind.startswith("application/openmetrics-text")
-    assert text.endswith("# EOF\n")
+    assert "_created" not in text
+    prometheus_asks = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+    assert get(server, "/metrics?x=1", Accept=prometheus_asks)[1] == kind
+
+
+def test_being_asked_each_second_takes_less_than_a_hundredth_of_a_core(server, node):
+    for i in range(8):
+        node.metrics.stage_seconds.labels(f"stage{i}").observe(0.1)
+        node.metrics.latency_seconds.labels(f"cause{i}").observe(0.1)
+    begin_ns = server.cpu_ns
+    for _ in range(20):
+        assert get(server, "/metrics")[0] == 200
+    assert 0 < (server.cpu_ns - begin_ns) / 20 < 10_000_000
 
 
 def test_ready_follows_the_stages(server, node):
