@@ -59,6 +59,7 @@ class Pair(Stage):
     )
 
     def open(self, context: Context) -> None:
+        self._check_offset()
         self._context = context
         self._stream_id: int | None = None
         self._pulled: Iterator[Item] | None = None
@@ -75,8 +76,6 @@ class Pair(Stage):
         else:
             self._pulled = self.side.pull()
 
-    def process(self, item: Item) -> Iterator[Item]:
-        """Takes Packets and Frames, yields StereoPairs. A reference is yielded as it is."""
     def _check_offset(self) -> None:
         live = self.side is None or self.side.clock == "wall"
         if self.offset_ms and (self.policy == "exact" or (self.policy == "latest" and live)):
@@ -85,6 +84,8 @@ class Pair(Stage):
                 "use policy: nearest, or leave offset_ms out"
             )
 
+    def process(self, item: Item) -> Iterator[Item]:
+        """Takes Packets and Frames, yields StereoPairs. A reference is yielded as it is."""
         if not isinstance(item, Packet | Frame) or item.role == "reference":
             yield item
         elif item.role == "side":
@@ -102,7 +103,7 @@ class Pair(Stage):
             self._camera.stop()
         if self.side is not None:
             self.side.close()
-            # What a camera went through belongs into the report; other facts of a side view would pass for the primary's.
+            # The report tells what a camera went through; other facts of a side view would pass for the primary's.
             self._context.facts.update((k, v) for k, v in self._side_facts.items() if k.startswith("camera_"))
 
     def _new_pairing(self) -> Pairing[Primary, Frame]:
@@ -171,13 +172,13 @@ class Pair(Stage):
         return Stamp(primary.frame_id, primary.pts_ns + self._clock_offset_ns(primary))
 
     @property
+    def _offset_ns(self) -> int:
+        return round(self.offset_ms * MS)
+
+    @property
     def _by_taking(self) -> bool:
         """Age counts from the taking of a frame, not from the stamps of a recording, unless that is pulled."""
         return self.policy == "latest" and self._pulled is None
-
-    @property
-    def _offset_ns(self) -> int:
-        return round(self.offset_ms * MS)
 
     def _clock_offset_ns(self, primary: Primary) -> int:
         """What brings the primary's pts to the side's clock: only two wall clocks can differ by a known offset."""
