@@ -180,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
             if answer is None:
                 self._answer(404, b"there is no such thing on the dashboard (any more)\n", TEXT)
             else:
-                self._answer(200 if answer[1] else 204, answer[1], answer[0], HEADERS)
+                self._answer(answer.status, answer.body, answer.kind, {**HEADERS, **answer.headers})
 
     def _is_own_name(self) -> bool:
         """A web site whose name is made to mean this machine must not see pictures that only this machine may see."""

@@ -270,6 +270,7 @@ class ReceivingEnd:
         self._context.metrics.received_bytes.labels(packet.role).inc(HEADER_BYTES + len(packet.payload))
         self._context.metrics.clock_offset_seconds.set(packet.clock_offset_ns / 1e9)
         self._enter(packet)
+        self._weigh(packet)
         if not self.inbox.take(packet):
             self._ack_due = True
         elif packet.role == "primary":
@@ -287,6 +288,12 @@ class ReceivingEnd:
     def _enter(self, packet: Packet) -> None:
         if packet.role == "primary":
             self._context.ledger.frame_in(packet.frame_id, packet.pts_ns)
+
+    def _weigh(self, packet: Packet) -> None:
+        """The encoder tells the same in STATS, but later."""
+        if packet.role == "primary" and (pixels := packet.width * packet.height):
+            size = len(packet.payload)
+            self._context.ledger.note(packet.frame_id, payload_bytes=size, bpp=8 * size / pixels)
 
     def _merge(self, number: int, changes: list[Change], facts: dict[str, Any]) -> None:
         """What an earlier decoder process has written is no matter of this node's ledger."""

@@ -37,8 +37,9 @@ def _pictures(item: Item) -> Iterator[Named]:
     if shown is None:
         return
     side = item.side if isinstance(item, Decoded | StereoPair) else None
-    name, title = ("decoded", "Decoded") if isinstance(item, Decoded) else ("original", "Original")
-    yield name, f"{title}, {shown.view} view", _small(shown.pixels)
+    name, title = ("original", "Original") if not isinstance(item, Decoded) else ("decoded", "Decoded")
+    alone = ", no side view" if isinstance(item, Decoded) and side is None else ""
+    yield name, f"{title}, {shown.view} view{alone}", _small(shown.pixels)
     if side is not None:
         yield "side", f"Side view, {side.view}", _fitted(_small(side.pixels), _small(shown.pixels))
     if isinstance(item, Decoded):

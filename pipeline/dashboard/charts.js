@@ -6,7 +6,7 @@ export function number(value, digits) {
   if (!numbers.has(digits)) {
     numbers.set(digits, new Intl.NumberFormat('en', {minimumFractionDigits: digits, maximumFractionDigits: digits}));
   }
-  return numbers.get(digits).format(value);
+  return numbers.get(digits).format(value).replace('-', '−');
 }
 
 export function clockTime(seconds) {
@@ -67,7 +67,7 @@ function timeStep(span, wanted) {
   return steps.find((s) => span / s <= wanted) || steps.at(-1);
 }
 
-const digitsFor = (step) => Math.max(0, Math.min(4, -Math.floor(Math.log10(step) + 1e-9)));
+const digitsFor = (step) => [0, 1, 2, 3].find((d) => Math.abs(step * 10 ** d - Math.round(step * 10 ** d)) < 1e-6) ?? 4;
 const spread = (values) => values.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
 
 // Rows are [place, frames, dropped, unpaired, bytes, psnr]. Returns the points, for the cursor.

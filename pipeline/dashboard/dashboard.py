@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata, resources
 from typing import Any, Literal, Protocol
 
 from pipeline.dashboard.events import MAX_PAGES, Events, event
+from pipeline.dashboard.figures import shown
 from pipeline.dashboard.light import Light
+from pipeline.dashboard.pictures import Composite
+from pipeline.errors import SidecastError
 from pipeline.stage import Context
 
 __all__ = ["ROOT", "Answer", "Dashboard", "Stream"]
@@ -21,6 +26,7 @@ FILES = {
     "": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/stream.js": ("stream.js", "text/javascript; charset=utf-8"),
     "/charts.js": ("charts.js", "text/javascript; charset=utf-8"),
     "/pictures.js": ("pictures.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
@@ -36,8 +42,18 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
-Answer = tuple[str, bytes]
-"""Content type and body."""
+DESCRIPTION = "Sidecast-Picture"
+"""The header that says what a picture shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is at a path."""
+
+    status: int
+    kind: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Stream(Protocol):
@@ -63,8 +79,8 @@ class Stream(Protocol):
     def news(self) -> dict[str, Any]:
         """What has changed since the last news."""
 
-    def jpeg(self, number: int) -> bytes | None:
-        """A picture that an event has told of."""
+    def picture(self, number: int) -> Composite | None:
+        """A picture that an event has told of; None where it is gone. Raises SidecastError where it can't be made."""
 
 
 class Dashboard:
@@ -98,12 +114,17 @@ class Dashboard:
         """What is at a path below ROOT, except the events; None where nothing is."""
         if path in FILES:
             name, kind = FILES[path]
-            return kind, _file(name)
+            return Answer(200, kind, _file(name))
         match = PICTURE.fullmatch(path)
         if match is None or int(match[1]) >= len(self._streams):
             return None
-        jpeg = self._streams[int(match[1])].jpeg(int(match[2]))
-        return None if jpeg is None else ("image/jpeg", jpeg)
+        try:
+            picture = self._streams[int(match[1])].picture(int(match[2]))
+        except SidecastError as error:
+            return Answer(200, "text/plain; charset=utf-8", shown(error, 300).encode())
+        if picture is None:
+            return Answer(204, "image/jpeg", b"")
+        return Answer(200, "image/jpeg", picture.jpeg, {DESCRIPTION: json.dumps(picture.described())})
 
     def adopt(self, connection: socket.socket) -> bytes | None:
         """Send events on this connection from now on; where there are too many, what to say before hanging up."""

@@ -10,8 +10,9 @@ __all__ = ["SILENCE_NS", "Light", "Signs", "judge"]
 
 S = 1_000_000_000
 
-SILENCE_NS = 2_750_000_000
-"""Without STATS or FRAME for so long the light turns red: within 3 s of the last word, on the page too."""
+SILENCE_NS = 2_500_000_000
+"""Without STATS or FRAME for so long the light turns red: a page then shows it within 3 s of the last word. The
+other node speaks at least once a second."""
 
 NO_FRAME_NS = 3 * S
 LONGEST_SENTENCE = 300
@@ -83,7 +84,7 @@ def _silent(signs: Signs) -> Light | None:
         return None if signs.heard else Light("off", "Starting", f"Waiting for {signs.peer}.")
     if not signs.heard:
         return Light("red", "Nothing yet", f"Nothing has come from {signs.peer} yet.")
-    return Light("red", "Silent", f"Nothing has come from {signs.peer} for more than {SILENCE_NS / S:.0f} s.")
+    return Light("red", "Silent", f"Nothing has come from {signs.peer} for more than {SILENCE_NS / S:g} s.")
 
 
 def _troubled(signs: Signs) -> Light | None:

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.dashboard import figures
 from pipeline.dashboard.history import LIVE_LEVELS, Axis, History
 from pipeline.dashboard.light import Light, Signs, judge
-from pipeline.dashboard.pictures import Pictures
+from pipeline.dashboard.pictures import Composite, Pictures
 from pipeline.ledger import DROP_REASONS, PENDING, Row
 from pipeline.stage import Context
 from pipeline.wire import HEADER_BYTES
@@ -69,6 +69,7 @@ class LiveStream:
         self.history = History(LIVE_LEVELS, figures.FIELDS)
         self._seen: dict[int, _Seen] = {}
         self._highest = -1
+        self._coded_ns = 0
         self._sums = [0.0] * figures.FIELDS
         self._changed: dict[int, None] = {}
         self._intervals: list[int] = []
@@ -85,8 +86,7 @@ class LiveStream:
         """Take in what has happened since the last turn."""
         if not self._was_ready:
             self._started_ns, self._was_ready = now_ns, self._ready()
-        for row in self._follower.take(ROWS_A_TURN):
-            self._take(row)
+        self._drain()
         since_ns = self._axis.newest_ns - NOW_NS
         self._recent = [(one.at_ns, one.row, one.amounts) for one in self._seen.values() if one.at_ns > since_ns]
         self._now = figures.now(self._recent)
@@ -100,9 +100,9 @@ class LiveStream:
         self._picture_is_new = self._picture_is_new or new
         return new
 
-    def jpeg(self, number: int) -> bytes | None:
-        """The picture of that number, as `Pictures.jpeg`."""
-        return self._pictures.jpeg(number) if self._pictures else None
+    def picture(self, number: int) -> Composite | None:
+        """The picture of that number, unless it is gone."""
+        return self._pictures.picture(number) if self._pictures else None
 
     def end(self) -> None:
         """The run is over; nothing will change any more."""
@@ -124,8 +124,7 @@ class LiveStream:
         ]
         shown = list(self._seen.values())[-FRAMES_SHOWN:]
         frames = [figures.frame(seen.row, seen.at_ns) for seen in shown]
-        picture = self._pictures.described() if self._pictures else None
-        return {**self._state(), "levels": levels, "frames": frames, "picture": picture}
+        return {**self._state(), "levels": levels, "frames": frames, "picture": self._newest_picture()}
 
     def news(self) -> dict[str, Any]:
         """What has changed since the last news, for pages that had everything before."""
@@ -134,8 +133,15 @@ class LiveStream:
         seen = [self._seen[number] for number in changed if number in self._seen]
         frames = [figures.frame(one.row, one.at_ns) for one in seen]
         new, self._picture_is_new = self._picture_is_new, False
-        picture = {"picture": self._pictures.described()} if self._pictures and new else {}
+        picture = {"picture": self._newest_picture()} if new else {}
         return {**self._state(), "news": levels, "frames": frames, **picture}
+
+    def _drain(self) -> None:
+        for row in self._follower.take(ROWS_A_TURN):
+            self._take(row)
+
+    def _newest_picture(self) -> int | None:
+        return self._pictures.number if self._pictures else None
 
     def _take(self, row: Row) -> None:
         """Count a row, or what is different now of one that was counted."""
@@ -155,6 +161,8 @@ class LiveStream:
         if before is None:
             self._arrived(row)
         # Frames on their way have no bytes yet, so their time must not count either.
+        if amounts[figures.WIRE]:
+            self._coded_ns = max(self._coded_ns, at_ns)
         if not seen.timed and row.status != "unreadable" and (row.status != PENDING or amounts[figures.WIRE]):
             seen.timed = True
             self._time(row.pts_ns)
@@ -187,9 +195,9 @@ class LiveStream:
         }
 
     def _edge_ns(self) -> int:
-        """Where the time axis ends: now for cameras, the newest frame for recordings."""
+        """Where the time axis ends: now for cameras, the newest frame whose bytes are known for recordings."""
         if self._context.facts.get("clock") != "wall" or self._span_ns is None:
-            return self._axis.newest_ns
+            return self._coded_ns
         return max(self._axis.newest_ns, self._context.clock.wall_ns() - self._axis.origin_ns)
 
     def _seconds(self) -> float | None:
@@ -218,8 +226,8 @@ class LiveStream:
         )
 
     def _budget_kbps(self) -> float | None:
-        bytes_per_second = self._value("budget_bytes_per_second")
-        return None if bytes_per_second is None else bytes_per_second * 8 / 1000
+        budget = self._context.facts.get("budget_kbps")
+        return figures.known(budget) if isinstance(budget, int | float) else None
 
     def _link(self) -> dict[str, float | None] | None:
         """What is worth knowing of the link, in the units of a person."""

@@ -23,30 +23,47 @@ export class Pictures {
     setInterval(() => this.chosen === 'blink' && !CALM.matches && !document.hidden && this.turn(), BLINK_MS);
   }
 
-  // What an event tells; fetched when nobody else is being fetched and somebody looks.
-  async tell(picture) {
-    this.wanted = picture;
-    if (this.fetching || document.hidden || !picture || picture.number === this.shown?.number) return;
+  // The number of a picture that there is; fetched when no other one is being fetched and somebody looks.
+  async tell(number) {
+    this.wanted = number;
+    if (this.fetching || document.hidden || number === null || number === this.shown?.number) return;
     this.fetching = true;
     try {
-      const answer = await fetch(`dashboard/pictures/${this.index}/${picture.number}.jpg`);
-      if (answer.status !== 200) return; // a newer one is there already, its event is on its way
-      const bitmap = await createImageBitmap(await answer.blob());
-      this.bitmap?.close();
-      this.bitmap = bitmap;
-      this.shown = picture;
-      this.offer(picture.tiles.map((tile) => tile.name));
-      this.draw();
+      const answer = await fetch(`dashboard/pictures/${this.index}/${number}.jpg`);
+      if (answer.headers.get('Content-Type') === 'image/jpeg' && answer.status === 200) {
+        await this.take(number, answer);
+      } else if (answer.status === 200) {
+        this.card.querySelector('.about').textContent = await answer.text();
+      }
     } catch {
       // The node is gone; the light says so.
     } finally {
       this.fetching = false;
     }
-    if (this.wanted !== picture) this.tell(this.wanted);
+    if (this.wanted !== number) this.tell(this.wanted);
+  }
+
+  async take(number, answer) {
+    const described = JSON.parse(answer.headers.get('Sidecast-Picture'));
+    const bitmap = await createImageBitmap(await answer.blob());
+    this.bitmap?.close();
+    this.bitmap = bitmap;
+    this.shown = {number, ...described};
+    this.offer(described.tiles.map((tile) => tile.name));
+    this.draw();
+  }
+
+  // A recording has a picture of every frame, made when it is asked for.
+  browse(count) {
+    const slider = this.card.querySelector('.seek');
+    slider.hidden = false;
+    Object.assign(slider, {max: count - 1, value: 0});
+    slider.addEventListener('input', () => this.tell(Number(slider.value)));
+    this.tell(0);
   }
 
   again() {
-    if (this.wanted) this.tell(this.wanted);
+    if (this.wanted !== undefined) this.tell(this.wanted);
   }
 
   offer(names) {

@@ -41,6 +41,10 @@ class Composite:
     tiles: tuple[Tile, ...]
     frame_id: int
 
+    def described(self) -> dict[str, Any]:
+        """What it shows, ready for JSON."""
+        return {"frame_id": self.frame_id, "tiles": [asdict(tile) for tile in self.tiles]}
+
 
 Compose = Callable[[Item], Composite]
 
@@ -86,22 +90,16 @@ class Pictures:
             self._number += 1
         return True
 
-    def described(self) -> dict[str, Any] | None:
-        """What the newest picture shows, for the page that fetches it."""
-        with self._lock:
-            if not self._made:
-                return None
-            number, composite = self._number, self._made[-1]
-        tiles = [asdict(tile) for tile in composite.tiles]
-        return {"number": number, "frame_id": composite.frame_id, "tiles": tiles}
+    @property
+    def number(self) -> int | None:
+        """Which one is the newest, counted from 1."""
+        return self._number or None
 
-    def jpeg(self, number: int) -> bytes | None:
-        """The picture of that number; b"" where it is gone by now, None where it never was."""
+    def picture(self, number: int) -> Composite | None:
+        """The picture of that number; None where it is gone by now or never was."""
         with self._lock:
-            if not 0 < number <= self._number:
-                return None
             age = self._number - number
-            return self._made[-1 - age].jpeg if age < len(self._made) else b""
+            return self._made[-1 - age] if 0 <= age < len(self._made) else None
 
     def _next(self) -> Item | None:
         with self._lock:
