@@ -32,6 +32,13 @@ class Decode(Stage):
 
     weights: Annotated[str, Field(description="name of shipped weights, or path of a .safetensors file")] = "default"
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="auto: CUDA where there is one")] = "auto"
+    fit: Annotated[
+        Literal["tiles", "resize"] | None,
+        Field(
+            description="weights of one fixed size (cross_attention) only: cut pictures into tiles of it, or resize "
+            "them to it; null: as the weights say. encode must have the same"
+        ),
+    ] = None
     without_side_every: Annotated[
         int | None, Field(ge=1, description="decode every n-th frame without the side view too; null: never")
     ] = None
@@ -50,10 +57,12 @@ class Decode(Stage):
 
         torch.set_num_threads(max(1, context.threads))
         try:
-            self._codec = load_codec(self.weights, device=self.device, max_pixels=self.max_pixels)
+            self._codec = load_codec(self.weights, device=self.device, fit=self.fit, max_pixels=self.max_pixels)
         except CodecError as error:
             raise StageError("decode", None, str(error)) from error
         self._context, self._troubles = context, Troubles(context)
+        if works_on := self._codec.description.get("works_on"):
+            context.log.info("decode: %s works on %s", self._codec.name, works_on)
         context.facts.update(
             model=self._codec.name, model_id=self._codec.model_id.hex(), device=str(self._codec.device)
         )

@@ -32,6 +32,13 @@ class Encode(Stage):
         float | None, Field(ge=0, description="rate point, 0 = fewest bits; null: the default of the weights")
     ] = None
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="auto: CUDA where there is one")] = "auto"
+    fit: Annotated[
+        Literal["tiles", "resize"] | None,
+        Field(
+            description="weights of one fixed size (cross_attention) only: cut pictures into tiles of it, or resize "
+            "them to it; null: as the weights say. decode must have the same"
+        ),
+    ] = None
     reference_every_s: Annotated[
         float | None,
         Field(gt=0, description="send a lossless original at these intervals of capture time; null: never"),
@@ -49,11 +56,13 @@ class Encode(Stage):
 
         torch.set_num_threads(max(1, context.threads))
         try:
-            self._codec = load_codec(self.weights, device=self.device)
+            self._codec = load_codec(self.weights, device=self.device, fit=self.fit)
         except CodecError as error:
             raise StageError("encode", None, str(error)) from error
         self._context = context
         self._quality = self._checked_quality()
+        if works_on := self._codec.description.get("works_on"):
+            context.log.info("encode: %s works on %s", self._codec.name, works_on)
         context.facts.update(
             model=self._codec.name,
             model_id=self._codec.model_id.hex(),

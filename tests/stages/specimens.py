@@ -66,6 +66,7 @@ class TinyCodec:
 
     def __init__(self, *, needs_side: bool = False) -> None:
         self.needs_side = needs_side
+        self.description: dict[str, str] = {}
 
     def encode(self, x: torch.Tensor, quality: float | None = None) -> bytes:
         if not torch.isfinite(x).all():

@@ -156,3 +156,15 @@ def test_originals_without_their_frame_are_forgotten(context: Context, tiny_code
 def test_frames_pass(context: Context, tiny_codec: TinyCodec):
     item = frame(role="side", view="right")
     assert list(opened(context).process(item)) == [item]
+
+
+def test_a_network_of_one_size_says_what_it_does_with_pictures(
+    context: Context, tiny_codec: TinyCodec, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    asked = {}
+    monkeypatch.setattr("stages.codec.load_codec", lambda *_, **options: asked.update(options) or tiny_codec)
+    tiny_codec.description["works_on"] = "tiles of 64 x 32 pixels"
+    with caplog.at_level("INFO"):
+        Decode(fit="tiles").open(context)
+    assert asked["fit"] == "tiles"
+    assert "decode: tiny works on tiles of 64 x 32 pixels" in caplog.text

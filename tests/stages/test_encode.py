@@ -87,3 +87,15 @@ def test_a_codec_error_names_the_frame(context: Context, tiny_codec: TinyCodec, 
     monkeypatch.setattr("stages.tensors.to_tensor", lambda *_, **__: torch.full((1, 3, 8, 8), float("nan")))
     with pytest.raises(StageError, match=r"encode at frame 3: the picture has values that are no numbers"):
         list(stage.process(frame(3)))
+
+
+def test_a_network_of_one_size_says_what_it_does_with_pictures(
+    context: Context, tiny_codec: TinyCodec, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    asked = {}
+    monkeypatch.setattr("stages.codec.load_codec", lambda *_, **options: asked.update(options) or tiny_codec)
+    tiny_codec.description["works_on"] = "tiles of 64 x 32 pixels"
+    with caplog.at_level("INFO"):
+        Encode(fit="tiles").open(context)
+    assert asked["fit"] == "tiles"
+    assert "encode: tiny works on tiles of 64 x 32 pixels" in caplog.text
