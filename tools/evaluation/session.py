@@ -157,6 +157,7 @@ def _lines(curves: Sequence[Curve], deltas: Sequence[Delta], anchor: str) -> lis
     """The table for the terminal."""
     lines = []
     width = max(len(curve.codec) for curve in curves)
+    single = dict.fromkeys(curve.codec for curve in curves if len(curve.points) == 1)
     for data in dict.fromkeys(curve.data for curve in curves):
         lines += ["", f"{data}: BD-rate against {anchor} (bytes at equal quality; less is better)"]
         lines.append(
@@ -166,6 +167,10 @@ def _lines(curves: Sequence[Curve], deltas: Sequence[Delta], anchor: str) -> lis
             if curve.data == data:
                 changes = f"{_percent(delta.psnr_percent)} {_percent(delta.ms_ssim_percent)}"
                 lines.append(f"{curve.codec:<{width}}  {changes}   {_ranges(curve)}")
+    if anchor in single:
+        lines.append(f"{anchor} has one rate point, and there is no BD-rate against a point: choose another --anchor")
+    if others := [codec for codec in single if codec != anchor]:
+        lines.append(f"one rate point each, compared with {anchor} at its quality alone: {', '.join(others)}")
     return lines
 
 

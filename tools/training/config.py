@@ -21,6 +21,7 @@ PAPERS = {
     "amsgrad": True,
     "batch": 1,
     "warm_up": 1,
+    "muon": False,
     "patience": 10,
 }
 """What `schedule: papers` means, whatever else a file says."""
@@ -50,6 +51,8 @@ class TrainingConfig:
     network: dict[str, Any] = field(default_factory=dict)
     rd_lambda: tuple[Positive, Positive]
     distortion: Annotated[str, Field(pattern="^(mse|ms_ssim)$")] = "mse"
+    about: str = ""
+    """What the weights are, for their description and model card."""
     start: str | None = None
     """Another run, whose trunk a fresh run starts from; of another model's, what fits."""
     alpha: Annotated[float, Field(ge=0)] = 1.0
@@ -59,6 +62,8 @@ class TrainingConfig:
     crop: tuple[int, int] = (256, 128)
     batch: Annotated[int, Field(ge=1)] = 4
     learning_rate: Positive = 1e-3
+    muon: bool = False
+    """Of the papers' models: Muon for the kernels. The default codec has it always."""
     muon_rate: Positive = 5e-3
     prior_rate: Positive = 5e-3
     transform_rate: Positive = 3e-4

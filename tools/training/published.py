@@ -63,10 +63,12 @@ class PublishedRecipe:
             self.gains.set_steps((high / low) ** 0.25, (low / high) ** 0.25)
 
     def parameters(self) -> Parameters:
-        """Adam for everything, as in the papers."""
-        prior = [p for name, p in self.model.named_parameters() if "density" in name]
-        known = {id(p) for p in prior}
-        return Parameters([], prior, [], [p for p in self.model.parameters() if id(p) not in known])
+        """Adam for everything, as in the papers; with `muon` that for the kernels of the convolutions, as ours."""
+        named = list(self.model.named_parameters())
+        prior = [p for name, p in named if "density" in name]
+        kernels = [p for name, p in named if self.config.muon and p.ndim == 4 and "density" not in name]
+        known = {id(p) for p in prior + kernels}
+        return Parameters(kernels, prior, [], [p for _, p in named if id(p) not in known])
 
     def loss(self, batch: Batch, step: int) -> Tensor:
         """The papers' loss, each sample's weighted by (lambda / middle lambda)^-1/2 so that all rates pull alike."""

@@ -73,9 +73,16 @@ def finish(places: Places, minutes: float, weights: Path, context_steps: int = c
         "rd_lambda": list(config.rd_lambda),
         "distortion": config.distortion,
         "held_out": list(config.held_out),
+        "pictures": {
+            "pairs": len(library.pairs),
+            "pairs of lossy video": len(library.coarse),
+            "single pictures": len(library.singles),
+        },
         "date": datetime.date.today().isoformat(),
     }
-    model_id = trainer.recipe.release(trainer.average, weights, {"training": training, "validation": scores})
+    about = {"about": config.about} if config.about else {}
+    description = about | {"training": training, "validation": scores}
+    model_id = trainer.recipe.release(trainer.average, weights, description)
     if isinstance(trainer.recipe, DisparityRecipe):
         model_id = context_export.complete(weights, library, trainer.sampler, say, context_steps)
     _say_written(weights, model_id)
