@@ -33,6 +33,7 @@ COMMANDS = {
     "bench": ("tools.bench", "measure how long each part of a codec takes on this machine"),
     "train": ("tools.train", "train a codec"),
     "evaluate": ("tools.evaluate", "compare codecs and classical rivals: rate-distortion, BD-rate, sample panels"),
+    "cards": ("tools.cards", "measure the shipped weights and write their model cards"),
     "import-reference": ("tools.import_reference", "bring in a checkpoint of the reference implementation"),
 }
 """Name: (module with `add_arguments(parser)` and `main(args) -> int`, what it does)."""
