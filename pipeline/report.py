@@ -226,7 +226,7 @@ def _cameras(facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _camera_lines(cameras: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What went wrong with the cameras."""
     return [
-        f"camera {view}: opened again {_said(camera['reopened'], 'g')} times, {camera['down_s']:.1f} s without it"
+        f"camera {view}: {camera['down_s']:.1f} s without it, outages that ended: {_said(camera['reopened'], 'g')}"
         for view, camera in cameras.items()
         if camera["down_s"]
     ]
