@@ -1,34 +1,64 @@
 """Pixels to bytes and back without loss, cheaply: what a recording stores of a side view.
 
-    bytes = one Zstandard frame of the rows in order, RGB, each value less that of the pixel to its left, modulo 256
+    planes = R - G, G, B - G    modulo 256, one after the other, each of H x W
+    bytes  = one Zstandard frame of the planes; every row less the row above it, modulo 256, the first one as it is
 
-Measured on 640x192 frames of a KITTI drive: 1.0 ms for 127 kB, where PNG at its fastest takes 4.9 ms for 97 kB. At the
-pace of a decoder that is the difference between 1 % and 6 % of its processor time.
+Zstandard works as a Huffman coder here: what is left of a picture has no repetitions worth a search. Measured on one
+core: 1241x376 in colour 2.0 ms for 59 % of the pixels' bytes, in grey 0.9 ms for 21 %; PNG at its fastest takes 31 and
+20 ms for 57 and 33 %.
 """
 
 from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.errors import WireError
 from pipeline.types import Pixels
 
-__all__ = ["CODING_ID", "MAX_PIXELS", "pack", "unpack"]
+if TYPE_CHECKING:
+    from zstandard import ZstdCompressor
 
-CODING_ID = b"SUB+ZSTD"
+__all__ = ["CODING_ID", "MAX_PIXELS", "Packer", "unpack"]
+
+CODING_ID = b"GUP+ZSTD"
 """The model id of packets with such a payload."""
 MAX_PIXELS = 64 * 1024 * 1024
-LEVEL = -3
 
 
-def pack(pixels: Pixels) -> bytes:
-    """The bytes of (H, W, 3) uint8."""
-    import zstandard
+class Packer:
+    """Packs one picture after another, for one thread: new memory and a new compressor for each would cost as much."""
 
-    differences = np.empty_like(pixels, order="C")
-    differences[:, :1] = pixels[:, :1]
-    np.subtract(pixels[:, 1:], pixels[:, :-1], out=differences[:, 1:])
-    return zstandard.ZstdCompressor(level=LEVEL).compress(differences.data)
+    def __init__(self) -> None:
+        self._differences = self._planes = np.empty(0, np.uint8)
+
+    def pack(self, pixels: Pixels) -> bytes:
+        """The bytes of (H, W, 3) uint8."""
+        import cv2
+
+        if self._differences.shape != pixels.shape:
+            self._differences = np.empty_like(pixels, order="C")
+            self._planes = np.empty((3, *pixels.shape[:2]), np.uint8)
+        differences, planes = self._differences, self._planes
+        differences[0] = pixels[0]
+        np.subtract(pixels[1:], pixels[:-1], out=differences[1:])
+        cv2.split(differences, list(planes))
+        planes[0] -= planes[1]
+        planes[2] -= planes[1]
+        return self._compressor.compress(planes.data)
+
+    @cached_property
+    def _compressor(self) -> ZstdCompressor:
+        import zstandard
+
+        # A target length of 0 has what matches nothing Huffman-coded, which the negative levels don't; a small table
+        # and long matches make the search for matches short.
+        parameters = zstandard.ZstdCompressionParameters.from_level(
+            1, strategy=zstandard.STRATEGY_FAST, target_length=0, hash_log=6, min_match=7
+        )
+        return zstandard.ZstdCompressor(compression_params=parameters)
 
 
 def unpack(data: bytes, width: int, height: int) -> Pixels:
@@ -43,6 +73,7 @@ def unpack(data: bytes, width: int, height: int) -> Pixels:
         raw = zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
     except zstandard.ZstdError as error:
         raise WireError(f"a side view that cannot be decompressed: {error}") from error
-    differences = np.frombuffer(raw, np.uint8).reshape(height, width, 3)
-    pixels: Pixels = np.cumsum(differences, axis=1, dtype=np.uint8)
+    differences = np.frombuffer(raw, np.uint8).reshape(3, height, width)
+    red, green, blue = np.cumsum(differences, axis=1, dtype=np.uint8)
+    pixels: Pixels = np.stack((red + green, green, blue + green), axis=2)
     return pixels

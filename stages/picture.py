@@ -111,11 +111,12 @@ def encode_png(pixels: NDArray[np.uint8] | NDArray[np.uint16], level: int = 3) -
     return _encode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, level])
 
 
-def encode_jpeg(pixels: Pixels, quality: int = 90) -> bytes:
-    """Baseline JPEG bytes (4:2:0, optimised tables) of (H, W, 3) uint8 RGB; quality 1 to 100."""
+def encode_jpeg(pixels: Pixels, quality: int = 90, *, optimise: bool = True) -> bytes:
+    """Baseline JPEG bytes (4:2:0) of (H, W, 3) uint8 RGB; quality 1 to 100. Tables of its own take 2 % fewer bytes and
+    twice the time."""
     import cv2
 
-    return _encode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1])
+    return _encode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, int(optimise)])
 
 
 def _encode(suffix: str, pixels: NDArray[np.uint8] | NDArray[np.uint16], options: list[int]) -> bytes:

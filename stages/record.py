@@ -18,7 +18,8 @@ from pipeline.errors import ConfigError, StageError
 from pipeline.latency import Cause
 from pipeline.stage import Context, Stage
 from pipeline.types import Decoded, Frame, Item, Packet, StereoPair
-from stages.recorder import Job, Plan, Recorder
+from stages.recorded_files import Plan
+from stages.recorder import Job, Recorder
 
 __all__ = ["Record"]
 
@@ -49,9 +50,9 @@ class Record(Stage):
     on.
     """
 
-    path: Annotated[str, Field(min_length=1, description="file, relative to --out")] = "recording.mcap"
     cause: ClassVar[Cause | None] = "show"
 
+    path: Annotated[str, Field(min_length=1, description="file, relative to --out")] = "recording.mcap"
     side: Annotated[bool, Field(description="store the side frames too, without loss")] = False
     preview_every_s: Annotated[
         float | None,
@@ -101,8 +102,8 @@ class Record(Stage):
         error = self._context.error
         whole = self._ended and error is None
         recorder.close(complete=whole, **({} if whole else {"why": _why(error)}), stage_cpu_s=self._cpu_ns / 1e9)
-        missing = recorder.packets + recorder.dropped - recorder.kept
-        self._context.log.info("recorded %d packets to %s", recorder.kept, ", ".join(map(str, recorder.files)))
+        missing = recorder.missing
+        self._context.log.info("recorded %d packets to %s", recorder.kept, ", ".join(map(str, recorder.finished)))
         if recorder.failure:
             raise StageError("record", None, f"{missing} packets are not in the recording: {recorder.failure}")
         if missing:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import Field
 
 from pipeline.errors import SourceError, StageError, WireError
@@ -19,6 +18,7 @@ from pipeline.recording.index import Entry, Index, Reader, open_index, printable
 from pipeline.stage import Context, Source
 from pipeline.types import Frame, Item, Packet, StereoPair
 from pipeline.wire import HEADER_BYTES
+from stages.excerpt import Excerpt, Packets
 from stages.lossless import CODING_ID, unpack
 from stages.troubles import Troubles
 
@@ -53,18 +53,18 @@ class Replay(Source):
 
     _context: Context = field(init=False, repr=False)
     _index: Index = field(init=False, repr=False)
-    _chosen: list[Entry] = field(init=False, repr=False)
+    _excerpt: Excerpt = field(init=False, repr=False)
     _reader: Reader = field(init=False, repr=False)
     _troubles: Troubles | None = field(init=False, repr=False, default=None)
-    _first_pts_ns: int = field(init=False, repr=False, default=0)
     _begin_ns: int | None = field(init=False, repr=False, default=None)
     _side_of: tuple[Any, Frame] | None = field(init=False, repr=False, default=None)
 
     def open(self, context: Context) -> None:
         """Read the whole file once. Raises SourceError where it is no recording or has nothing to play."""
         self._context, self._reader, self._troubles = context, Reader(), Troubles(context)
-        self._index = open_index(_files(self.file))
-        self._chosen = self._choose()
+        packets = Packets()
+        self._index = open_index(_files(self.file), packets.see)
+        self._excerpt = self._choose(packets)
         self._tell_shortcomings()
         context.facts.update(self._facts())
         if self.side is not None:
@@ -78,7 +78,7 @@ class Replay(Source):
         return self._read(paced=False)
 
     def expected_frames(self) -> int | None:
-        return None if self.loop else sum(entry.packet.role == "primary" for entry in self._chosen)
+        return None if self.loop else self._excerpt.frames
 
     def close(self) -> None:
         self._reader.close()
@@ -91,23 +91,18 @@ class Replay(Source):
     def _name(self) -> str:
         return self.file if isinstance(self.file, str) else self.file[0]
 
-    def _choose(self) -> list[Entry]:
+    def _choose(self, packets: Packets) -> Excerpt:
         """The packets between start and end; by capture time, as frames stand alone."""
-        stamps = [entry.packet.pts_ns for entry in self._index.primaries]
-        if not stamps:
+        span_ns = packets.span_ns()
+        if span_ns is None:
             found = f"; {self._index.damage[0]}" if self._index.damage else ""
             raise SourceError(f"{self._name} has no packet of a primary view{found}")
-        first_ns = min(stamps) + round(self.start_s * S)
-        end_ns = None if self.duration_s is None else first_ns + round(self.duration_s * S)
-        chosen = [
-            entry
-            for entry in self._index.entries
-            if entry.packet.pts_ns >= first_ns and (end_ns is None or entry.packet.pts_ns < end_ns)
-        ]
-        if not any(entry.packet.role == "primary" for entry in chosen):
-            length = (max(stamps) - min(stamps)) / S
+        begin_ns = span_ns[0] + round(self.start_s * S)
+        excerpt = packets.between(begin_ns, None if self.duration_s is None else begin_ns + round(self.duration_s * S))
+        if excerpt is None:
+            length = (span_ns[1] - span_ns[0]) / S
             raise SourceError(f"{self._name} has no frame there: it lasts {length:.3f} s, start_s is {self.start_s:g}")
-        return chosen
+        return excerpt
 
     def _tell_shortcomings(self) -> None:
         for damage in self._index.damage[:SHOWN_DAMAGE]:
@@ -117,29 +112,27 @@ class Replay(Source):
 
     def _facts(self) -> dict[str, Any]:
         """What the recording knows for the report, and the weights for the link and the decoder."""
-        stream, first = self._index.stream, next(e.packet for e in self._chosen if e.packet.role == "primary")
+        stream = self._index.stream
+        first = next(e.packet for e in self._excerpt.entries(self._index) if e.packet.role == "primary")
         names = ("model", "encode_device")
         known = {name: printable(stream[name])[:100] for name in names if isinstance(stream.get(name), str)}
-        side_bytes = sum(HEADER_BYTES + e.payload_bytes for e in self._chosen if e.packet.role == "side")
         return {
             **known,
             "model_id": first.model_id.hex(),
             "quality": first.quality,
             "width": first.width,
             "height": first.height,
-            "side_bytes_on_wire": side_bytes,
+            "side_bytes_on_wire": self._excerpt.side_bytes,
         }
 
     # Playing.
 
     def _read(self, *, paced: bool) -> Iterator[Item]:
-        self._first_pts_ns = min(entry.packet.pts_ns for entry in self._chosen if entry.packet.role == "primary")
         self._begin_ns = None
-        ids, pts_ns = _period(self._chosen)
-        turn = 0
+        excerpt, turn = self._excerpt, 0
         while turn == 0 or self.loop:
-            for entry in self._chosen:
-                item = self._item(entry, turn * ids, turn * pts_ns)
+            for entry in excerpt.entries(self._index):
+                item = self._item(entry, turn * excerpt.period_ids, turn * excerpt.period_ns)
                 if item is None:
                     continue
                 if paced and not self._wait(item):
@@ -239,7 +232,7 @@ class Replay(Source):
         now_ns = clock.monotonic_ns()
         self._begin_ns = now_ns if self._begin_ns is None else self._begin_ns
         if self.rate > 0:
-            due_ns = self._begin_ns + round((packet.pts_ns - self._first_pts_ns) / self.rate)
+            due_ns = self._begin_ns + round((packet.pts_ns - self._excerpt.first_ns) / self.rate)
             clock.sleep(min((due_ns - now_ns) / S, LONGEST_WAIT_S), until=self._context.stop)
         return True
 
@@ -272,11 +265,3 @@ def _files(given: str | list[str]) -> list[Path]:
     if not found:
         raise SourceError(f"{given}: no file matches")
     return found
-
-
-def _period(entries: list[Entry]) -> tuple[int, int]:
-    """By how much frame numbers and times are more in each turn of a loop."""
-    ids = [entry.packet.frame_id for entry in entries]
-    stamps = sorted({entry.packet.pts_ns for entry in entries if entry.packet.role == "primary"})
-    interval_ns = int(np.median(np.diff(stamps))) if len(stamps) > 1 else 100 * MS
-    return max(ids) - min(ids) + 1, stamps[-1] - stamps[0] + interval_ns

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.recording.index import Entry, Index
 from pipeline.stage import Context
 from pipeline.types import Frame, Item, Packet, StereoPair
 from stages.record import Record
 
-__all__ = ["MODEL_ID", "packet", "pairs", "record", "side"]
+__all__ = ["MODEL_ID", "packet", "pairs", "primaries", "record", "side"]
 
 MODEL_ID = b"\x11\x22\x33\x44\x55\x66\x77\x88"
 START_NS = 1_700_000_000_000_000_000
@@ -68,3 +69,8 @@ def record(
     list(stage.flush())
     stage.close()
     return stage
+
+
+def primaries(index: Index) -> list[Entry]:
+    """The packets of the primary view."""
+    return [entry for entry in index.entries() if entry.packet.role == "primary"]

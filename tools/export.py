@@ -6,8 +6,9 @@ import argparse
 import contextlib
 import csv
 import io
+import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Write it. Raises SourceError where the recording cannot be read."""
-    index = open_index(args.files)
     output = args.output or _beside(args.files[0], args.to)
     if args.to == "csv":
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(_table(index))
-    elif code := _decode(index, output, args):
-        return code
-    print(f"{output}: {len(index.primaries)} frames")
+        frames = _write_table(args.files, output)
+    else:
+        index = open_index(args.files)
+        if code := _decode(index, output, args):
+            return code
+        frames = index.roles["primary"]
+    print(f"{output}: {frames} frames")
     return 0
 
 
@@ -70,25 +72,30 @@ def _beside(file: Path, kind: str) -> Path:
     return file.with_name(stem if kind == "png" else f"{stem}.{kind}")
 
 
-def _table(index: Index) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([values.get(name, "") for name in COLUMNS] for values in _rows(index))
-    return text.getvalue()
+def _write_table(files: Sequence[Path], output: Path) -> int:
+    """Row by row, for a recording may be long; returns how many frames it has."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        with unfinished.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+            writer.writeheader()
+            index = open_index(files, lambda entry: writer.writerow(_row(entry)))
+        unfinished.replace(output)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return index.roles["primary"]
 
 
-def _rows(index: Index) -> Iterator[dict[str, Any]]:
-    for entry in index.entries:
-        packet, side = entry.packet, _side(entry)
-        plain = {name: getattr(packet, name) for name in COLUMNS if hasattr(packet, name)}
-        yield {
-            **plain,
-            "model_id": packet.model_id.hex(),
-            "payload_bytes": entry.payload_bytes,
-            "bpp": f"{8 * entry.payload_bytes / (packet.width * packet.height):.6g}",
-            **side,
-        }
+def _row(entry: Entry) -> dict[str, Any]:
+    packet = entry.packet
+    return {
+        **{name: getattr(packet, name) for name in COLUMNS if hasattr(packet, name)},
+        "model_id": packet.model_id.hex(),
+        "payload_bytes": entry.payload_bytes,
+        "bpp": f"{8 * entry.payload_bytes / (packet.width * packet.height):.6g}",
+        **_side(entry),
+    }
 
 
 def _side(entry: Entry) -> dict[str, Any]:

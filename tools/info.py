@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import Counter
+from array import array
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.recording.index import Entry, Index, open_index, printable
 from pipeline.recording.layout import CHANNELS
 from pipeline.wire import HEADER_BYTES
 
-__all__ = ["add_arguments", "described", "main"]
+__all__ = ["add_arguments", "main"]
 
 BARS = "▁▂▃▄▅▆▇█"
 MAX_BARS = 60
+MAX_SECONDS = 7 * 24 * 3600
 S = 1e9
+
+Stamps = NDArray[np.int64]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,33 +35,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print it; the exit code is 1 where the recording is not complete. Raises SourceError where it is none."""
-    index = open_index(args.files)
-    data = described(index)
+    packets = _Packets()
+    index = open_index(args.files, packets.see)
+    data = _described(index, packets)
     print(json.dumps(data, indent=2) if args.json else "\n".join(map(printable, _lines(data, index))))
     return 0 if data["complete"] else 1
 
 
-def described(index: Index) -> dict[str, Any]:
+class _Packets:
+    """What is told of the packets of the primary view; a few bytes are kept of each."""
+
+    def __init__(self) -> None:
+        self.pts_ns, self.bytes = array("q"), array("q")
+        self.recorded_ns: int | None = None
+        self.frames: list[int] = []
+        """The least and the greatest number."""
+        self.sizes: set[tuple[int, int]] = set()
+        self.qualities: set[float] = set()
+        self.streams: set[int] = set()
+        self.pixels = self.paired = self.unpaired = self.unknown = self.side_lost = 0
+
+    def see(self, entry: Entry) -> None:
+        """Take what is to be known of a packet."""
+        packet = entry.packet
+        if packet.role != "primary":
+            return
+        self.recorded_ns = entry.log_ns if self.recorded_ns is None else self.recorded_ns
+        self.pts_ns.append(packet.pts_ns)
+        self.bytes.append(HEADER_BYTES + entry.payload_bytes)
+        self.frames = [min([packet.frame_id, *self.frames]), max([packet.frame_id, *self.frames])]
+        self.sizes.add((packet.width, packet.height))
+        self.qualities.add(packet.quality)
+        self.streams.add(packet.stream_id)
+        self.pixels += packet.width * packet.height
+        self.paired += entry.pair is not None and entry.pair.side is not None
+        self.unpaired += entry.pair is not None and entry.pair.side is None
+        self.unknown += entry.pair is None
+        self.side_lost += entry.side_lost
+
+
+def _described(index: Index, packets: _Packets) -> dict[str, Any]:
     """A recording in numbers, ready for JSON."""
-    primaries = index.primaries
-    pairs = [entry.pair for entry in primaries if entry.pair]
+    recorded_ns = packets.recorded_ns
     return {
         "files": [str(path) for path in index.paths],
         "bytes": index.size,
         "complete": not index.shortcomings,
         "shortcomings": index.shortcomings,
         "damage": [{"file": d.file, "start": d.start, "end": d.end, "what": d.what} for d in index.damage],
-        "recorded": datetime.fromtimestamp(primaries[0].log_ns / S, UTC).isoformat() if primaries else None,
+        "recorded": None if recorded_ns is None else datetime.fromtimestamp(recorded_ns / S, UTC).isoformat(),
         "stream": index.stream,
-        "primary": _stream(primaries),
+        "primary": _primary(index, packets) if packets.pts_ns else None,
         "side": {
-            "paired": sum(pair.side is not None for pair in pairs),
-            "unpaired": sum(pair.side is None for pair in pairs),
-            "stored": sum(pair.stored for pair in pairs),
-            "lost": sum(entry.side_lost for entry in primaries),
-            "packets": sum(entry.packet.role == "side" for entry in index.entries),
+            "paired": packets.paired,
+            "unpaired": packets.unpaired,
+            "stored": index.sides_stored,
+            "lost": packets.side_lost + (packets.unknown if index.paired else 0),
+            "packets": index.roles["side"],
         },
-        "references": sum(entry.packet.role == "reference" for entry in index.entries),
+        "references": index.roles["reference"],
         "channels": {
             channel.topic: {"messages": index.messages[number], "bytes": index.bytes_by_channel[number]}
             for number, channel in CHANNELS.items()
@@ -66,45 +102,40 @@ def described(index: Index) -> dict[str, Any]:
     }
 
 
-def _stream(entries: Sequence[Entry]) -> dict[str, Any] | None:
-    if not entries:
-        return None
-    packets = [entry.packet for entry in entries]
-    sizes = np.array([HEADER_BYTES + entry.payload_bytes for entry in entries])
-    seconds = _duration_s([packet.pts_ns for packet in packets])
-    pixels = sum(packet.width * packet.height for packet in packets)
+def _primary(index: Index, packets: _Packets) -> dict[str, Any]:
+    pts_ns, sizes = np.array(packets.pts_ns), np.array(packets.bytes)
+    count, total, seconds = len(pts_ns), int(sizes.sum()), _duration_s(pts_ns)
     return {
-        "packets": len(packets),
-        "frames": [min(p.frame_id for p in packets), max(p.frame_id for p in packets)],
-        "views": sorted({p.view for p in packets}),
-        "sizes": [list(size) for size in sorted({(p.width, p.height) for p in packets})],
-        "qualities": sorted({p.quality for p in packets}),
-        "model_ids": [_model(model_id) for model_id in sorted({p.model_id for p in packets})],
-        "streams": len({p.stream_id for p in packets}),
+        "packets": count,
+        "frames": packets.frames,
+        "views": sorted(index.views),
+        "sizes": [list(size) for size in sorted(packets.sizes)],
+        "qualities": sorted(packets.qualities),
+        "model_ids": [_model(model_id) for model_id in sorted(index.model_ids)],
+        "streams": len(packets.streams),
         "duration_s": seconds,
-        "fps": len(packets) / seconds if seconds else None,
-        "bytes": int(sizes.sum()),
-        "bpp": 8 * sum(entry.payload_bytes for entry in entries) / pixels,
-        "kbps": float(sizes.sum() * 8 / 1000 / seconds) if seconds else None,
-        "kbps_by_second": _by_second(packets[0].pts_ns, packets, sizes),
+        "fps": count / seconds if seconds else None,
+        "bytes": total,
+        "bpp": 8 * (total - count * HEADER_BYTES) / packets.pixels,
+        "kbps": total * 8 / 1000 / seconds if seconds else None,
+        "kbps_by_second": _by_second(pts_ns, sizes),
     }
 
 
-def _by_second(first_ns: int, packets: Sequence[Any], sizes: Any) -> list[float]:
+def _by_second(pts_ns: Stamps, sizes: Stamps) -> list[float]:
     """Kilobits in each second of capture time; the last second may be a part of one."""
-    bits: Counter[int] = Counter()
-    for packet, size in zip(packets, sizes, strict=True):
-        bits[int((packet.pts_ns - first_ns) // 1_000_000_000)] += int(size) * 8
-    first, last = min(bits), min(max(bits), min(bits) + 7 * 24 * 3600)
-    return [bits[second] / 1000 for second in range(first, last + 1)]
+    seconds = (pts_ns - pts_ns.min()) // 1_000_000_000
+    shown = (seconds >= 0) & (seconds < MAX_SECONDS)
+    kilobits: list[float] = (np.bincount(seconds[shown], sizes[shown]) * 8 / 1000).tolist()
+    return kilobits
 
 
-def _duration_s(stamps: Sequence[int]) -> float | None:
+def _duration_s(pts_ns: Stamps) -> float | None:
     """From the first stamp to the last, and the last frame's interval, which is the median one."""
-    distinct = sorted(set(stamps))
+    distinct = np.unique(pts_ns)
     if len(distinct) < 2:
         return None
-    return float(distinct[-1] - distinct[0] + np.median(np.diff(distinct))) / S
+    return (int(distinct[-1]) - int(distinct[0]) + float(np.median(np.diff(distinct)))) / S
 
 
 def _model(model_id: bytes) -> str:

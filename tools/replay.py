@@ -34,7 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STAGE",
         help="what follows the decoder: a name or '{use: NAME, ...}'; may be repeated (default: write_video)",
     )
-    parser.add_argument("--to", metavar="ADDRESS", help="send the packets to the decoder that listens there instead")
+    parser.add_argument(
+        "--to",
+        metavar="ADDRESS",
+        help="send the packets to the decoder that listens there instead; "
+        "side views that are stored in the recording are not sent: that decoder has its own",
+    )
     parser.add_argument("--out", type=Path, default=Path("out/replay"), metavar="DIR", help="where outputs go")
 
 
@@ -80,7 +85,7 @@ def main(args: argparse.Namespace) -> int:
 def chain(head: dict[str, Any], index: Index, args: argparse.Namespace) -> list[dict[str, Any]]:
     """The stages from `replay` to the decoder."""
     stages = _with_side(head, index, args.side, args.policy)
-    if any(entry.packet.model_id in PICTURES for entry in index.primaries):
+    if any(model_id in PICTURES for model_id in index.model_ids):
         return [*stages, {"use": "decode_image"}]
     return [*stages, {"use": "decode", "weights": args.weights, "device": args.device}]
 
@@ -115,13 +120,12 @@ def _with_side(head: dict[str, Any], index: Index, side: str, policy: str | None
 
 
 def _with_recorded_side(head: dict[str, Any], index: Index) -> list[dict[str, Any]]:
-    named = [entry.pair for entry in index.entries if entry.pair and entry.pair.side]
-    if named and not any(pair.stored for pair in named):
+    if index.sides_named and not index.sides_stored:
         raise ConfigError(
             f"{index.paths[0]} names the side frames and does not have them: give their drive or source with --side, "
             "or decode without them with --side none"
         )
-    if index.paired or not any(entry.packet.role == "side" for entry in index.entries):
+    if index.paired or not index.roles["side"]:
         return [head]
     return [head, {"use": "decode_image"}, {"use": "pair", "policy": "exact"}]
 
@@ -129,8 +133,7 @@ def _with_recorded_side(head: dict[str, Any], index: Index) -> list[dict[str, An
 def _source(text: str, index: Index) -> dict[str, Any]:
     if text.lstrip().startswith("{"):
         return _mapping(text)
-    views = {entry.packet.view for entry in index.primaries} or {"left"}
-    return {"use": "kitti", "drive": text, "view": other_view(min(views))}
+    return {"use": "kitti", "drive": text, "view": other_view(min(index.views, default="left"))}
 
 
 def _mapping(text: str) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Recordings: MCAP files with the very bytes of the wire.
 
-layout     what a recording is (the specification)    writer   chunks to a file, a clean end on a full disk
-scan       every sound message of a file, and every    index   a file's packets, each with the side view that it was
-           damaged place; never stops at the first             paired with; what `info`, `repair` and `replay` read
-foxglove   the preview as Foxglove wants it
+layout      what a recording is (the specification)    chunk    messages to chunks and their indexes
+writer      chunks to a file, a clean end on a full disk
+records     a file by place, read in pieces            scan     every sound message, every damaged place; never stops
+recognise   what is no recording of ours               salvage  what can be saved from a damaged place
+index       a file's packets, each with the side view that it was paired with; what `info`, `repair` and `replay` read
+repair      a damaged file made whole                  foxglove the preview as Foxglove wants it
 """

@@ -1,10 +1,14 @@
-"""A recording as its readers want it: one entry per packet, each with the side view that it was paired with."""
+"""A recording as its readers want it: one entry per packet, each with the side view that it was paired with.
+
+A reading of the files builds the index, another one gives the packets again: no packet is kept, so memory does not grow
+with the recording.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +16,15 @@ from typing import Any
 from mcap.records import Attachment
 
 from pipeline.errors import SourceError, WireError
-from pipeline.recording.layout import BITS, EVENTS, MAX_JSON, METRICS, PAIRS, SIDE, STREAM, Pair, SideKey, packet_in
-from pipeline.recording.scan import Damage, Found, Scan, scan
-from pipeline.types import Packet
+from pipeline.recording.layout import BITS, EVENTS, MAX_JSON, PAIRS, SIDE, STREAM, Pair, SideKey, packet_in
+from pipeline.recording.records import Damage, Found
+from pipeline.recording.scan import Scan
+from pipeline.types import Packet, Role, View
 
-__all__ = ["Entry", "Index", "Reader", "open_index", "printable"]
+__all__ = ["Entry", "Index", "Place", "Reader", "open_index", "printable"]
+
+SIDES_KEPT = 16
+"""Side frames that a packet may still be paired with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +55,25 @@ class Entry:
 
 @dataclass(slots=True)
 class Index:
-    """All of a recording, without the payloads."""
+    """What a recording holds in all. The packets are not kept: `entries` reads them again, however many there are."""
 
     paths: list[Path]
-    entries: list[Entry] = field(default_factory=list)
+    roles: Counter[Role] = field(default_factory=Counter)
+    """Packets by role."""
+    paired: bool = False
+    """Whether it was recorded behind `pair`."""
+    sides_named: int = 0
+    """Packets that were paired with a side frame."""
+    sides_stored: int = 0
+    """Those of which the recording has, or had, that frame."""
+    views: set[View] = field(default_factory=set)
+    """Of the packets of the primary view."""
+    model_ids: set[bytes] = field(default_factory=set)
+    """Of the packets of the primary view."""
     stream: dict[str, Any] = field(default_factory=dict)
     """The last that the recording says of its stream."""
-    events: list[dict[str, Any]] = field(default_factory=list)
-    metrics: list[dict[str, Any]] = field(default_factory=list)
+    ends: list[dict[str, Any]] = field(default_factory=list)
+    """The last message of each file that has one."""
     attachments: list[Attachment] = field(default_factory=list)
     damage: list[Damage] = field(default_factory=list)
     messages: Counter[int] = field(default_factory=Counter)
@@ -67,16 +86,6 @@ class Index:
     """Files whose recorder was cut off."""
 
     @property
-    def primaries(self) -> list[Entry]:
-        """The packets of the primary view."""
-        return [entry for entry in self.entries if entry.packet.role == "primary"]
-
-    @property
-    def paired(self) -> bool:
-        """Whether it was recorded behind `pair`."""
-        return any(entry.pair for entry in self.entries)
-
-    @property
     def shortcomings(self) -> list[str]:
         """Why it is not complete; empty if it is."""
         why = [f"{path} was cut off before its end" for path in self.unfinished]
@@ -84,14 +93,23 @@ class Index:
             why.append("1 place is damaged" if len(self.damage) == 1 else f"{len(self.damage)} places are damaged")
         if missing := self.lost[BITS]:
             why.append("1 packet is missing" if missing == 1 else f"{missing} packets are missing")
-        ends = [event for event in self.events if event.get("event") == "end"]
-        dropped = sum(n for end in ends if isinstance(n := end.get("dropped"), int))
+        dropped = sum(n for end in self.ends if isinstance(n := end.get("dropped"), int))
         if dropped:
             why.append("1 packet was not recorded" if dropped == 1 else f"{dropped} packets were not recorded")
-        why += [printable(str(end["why"]))[:500] for end in ends if end.get("why")]
-        if ends and ends[-1].get("continues"):
+        why += [printable(str(end["why"]))[:500] for end in self.ends if end.get("why")]
+        if self.ends and self.ends[-1].get("continues"):
             why.append("the next file is missing")
         return why
+
+    def entries(self) -> Iterator[Entry]:
+        """All packets in order, in another reading of the files. Raises SourceError.
+
+        Where packets were paired, one without a note has lost it: it must not pass for unpaired.
+        """
+        for path in self.paths:
+            for entry in _Build(Index([]), Scan(path)).entries():
+                unknown = self.paired and entry.pair is None and entry.packet.role == "primary"
+                yield replace(entry, side_lost=True) if unknown else entry
 
 
 def printable(text: str) -> str:
@@ -99,12 +117,12 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def open_index(paths: Sequence[Path]) -> Index:
-    """The index of a recording, given as its files in order. Raises SourceError."""
+def open_index(paths: Sequence[Path], see: Callable[[Entry], None] = lambda entry: None) -> Index:
+    """The index of a recording, given as its files in order; `see` is shown every packet. Raises SourceError."""
     index = Index(list(paths))
     for path in paths:
-        _Build(index, scan(path)).run()
-    index.entries = _without_doubt(index)
+        for entry in _Build(index, Scan(path)).entries():
+            see(entry)
     return index
 
 
@@ -141,8 +159,8 @@ class Reader:
 class _Build:
     """Adds one file to an index."""
 
-    def __init__(self, index: Index, scanned: Scan) -> None:
-        self._index, self._scan = index, scanned
+    def __init__(self, index: Index, scan: Scan) -> None:
+        self._index, self._scan = index, scan
         self._reader = Reader()
         self._sides: dict[SideKey, Place] = {}
         self._pair: Pair | None = None
@@ -151,18 +169,25 @@ class _Build:
         self._packets = 0
         self._end: dict[str, Any] = {}
 
-    def run(self) -> None:
-        index, scanned = self._index, self._scan
-        index.size += scanned.size
-        index.damage += scanned.damage
-        index.attachments += scanned.attachments
-        index.unfinished += [] if scanned.finished else [scanned.path]
-        for found in scanned.messages:
-            index.messages[found.channel] += 1
-            index.bytes_by_channel[found.channel] += found.length
-            self._count_gap(found)
-            self._take(found, Place(scanned.path, found.offset, found.length))
-        self._reader.close()
+    def entries(self) -> Iterator[Entry]:
+        """The packets; when all are taken, the file is in the index."""
+        index, scan = self._index, self._scan
+        try:
+            for found in scan.messages():
+                index.messages[found.channel] += 1
+                index.bytes_by_channel[found.channel] += found.length
+                self._count_gap(found)
+                entry = self._take(found, Place(scan.path, found.offset, found.length))
+                if entry is not None:
+                    self._count(entry)
+                    yield entry
+        finally:
+            self._reader.close()
+        index.size += scan.size
+        index.damage += scan.damage
+        index.attachments += scan.attachments
+        index.unfinished += [] if scan.finished else [scan.path]
+        index.ends += [self._end] if self._end else []
         recorded = self._end.get("packets")
         if isinstance(recorded, int):
             self._gaps[BITS] = max(0, recorded - self._packets)
@@ -175,23 +200,26 @@ class _Build:
         self._gaps[found.channel] += max(0, found.sequence - self._next[found.channel])
         self._next[found.channel] = found.sequence + 1
 
-    def _take(self, found: Found, place: Place) -> None:
+    def _take(self, found: Found, place: Place) -> Entry | None:
         try:
             if found.channel == BITS:
-                self._bits(found, place)
-            elif found.channel == SIDE:
-                self._sides = {SideKey.of(self._reader.packet(place)): place, **self._newest_sides()}
+                return self._bits(found, place)
+            if found.channel == SIDE:
+                self._remember_side(SideKey.of(self._reader.packet(place)), place)
             elif found.channel == PAIRS:
                 self._pair = Pair.from_json(self._reader.data(place))
-            elif found.channel in (STREAM, METRICS, EVENTS):
-                self._told(found.channel, self._reader.data(place))
+            elif found.channel in (STREAM, EVENTS):
+                self._told(found.channel, place)
         except WireError as error:
-            self._damaged(place, str(error))
+            self._scan.damage.append(Damage(str(place.path), place.offset, place.offset + place.length, str(error)))
+        return None
 
-    def _newest_sides(self) -> dict[SideKey, Place]:
-        return dict(list(self._sides.items())[:15])
+    def _remember_side(self, key: SideKey, place: Place) -> None:
+        self._sides[key] = place
+        if len(self._sides) > SIDES_KEPT:
+            del self._sides[next(iter(self._sides))]
 
-    def _bits(self, found: Found, place: Place) -> None:
+    def _bits(self, found: Found, place: Place) -> Entry:
         packet = self._reader.packet(place)
         self._packets += 1
         pair, self._pair = self._pair, None
@@ -203,33 +231,27 @@ class _Build:
             pair = None
         side = self._sides.get(pair.side) if pair and pair.side else None
         lost = bool(pair and pair.side and pair.stored and side is None)
-        bare = replace(packet, payload=b"")
-        self._index.entries.append(Entry(bare, len(packet.payload), place, found.log_ns, pair, side, lost))
+        return Entry(replace(packet, payload=b""), len(packet.payload), place, found.log_ns, pair, side, lost)
 
-    def _told(self, channel: int, data: bytes) -> None:
+    def _count(self, entry: Entry) -> None:
+        index, packet, pair = self._index, entry.packet, entry.pair
+        index.roles[packet.role] += 1
+        if pair is not None:
+            index.paired = True
+            index.sides_named += pair.side is not None
+            index.sides_stored += pair.stored
+        if packet.role == "primary":
+            index.views.add(packet.view)
+            index.model_ids.add(packet.model_id)
+
+    def _told(self, channel: int, place: Place) -> None:
         try:
-            told = json.loads(data) if len(data) <= MAX_JSON else None
+            told = json.loads(self._reader.data(place)) if place.length <= MAX_JSON else None
         except (ValueError, RecursionError):
             told = None
         if not isinstance(told, dict):
             raise WireError("expected a JSON object")
         if channel == STREAM:
-            self._index.stream.update(told)
-        elif channel == EVENTS:
-            self._index.events.append(told)
-            self._end = told if told.get("event") == "end" else self._end
-        elif channel == METRICS:
-            self._index.metrics.append(told)
-
-    def _damaged(self, place: Place, what: str) -> None:
-        self._index.damage.append(Damage(str(place.path), place.offset, place.offset + place.length, what))
-
-
-def _without_doubt(index: Index) -> list[Entry]:
-    """Where all packets were paired, one without a note has lost it: it must not pass for unpaired."""
-    if not index.paired:
-        return index.entries
-    return [
-        replace(entry, side_lost=True) if entry.pair is None and entry.packet.role == "primary" else entry
-        for entry in index.entries
-    ]
+            self._index.stream = told
+        elif told.get("event") == "end":
+            self._end = told

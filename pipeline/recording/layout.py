@@ -10,16 +10,16 @@ finished the file's name ends in `.part`; one without DataEnd and Footer was cut
     id  topic              encoding       a message is
     1   /sidecast/bits     sidecast-wire  the FRAME message of a packet, byte for byte (attachment wire-format.txt)
     2   /sidecast/side     sidecast-wire  a side frame that a packet was paired with, as FRAME of role side
-                                       with model id SUB+ZSTD (see below)
+                                       with model id GUP+ZSTD (see below)
     3   /sidecast/pairs    json           right before the packet: with which side frame it was paired, or null; `Pair`
     4   /sidecast/stream   json           what the node knew of the stream (model, quality, clock, ...)
-    5   /sidecast/metrics  json           once a second: all counters and gauges of the node
+    5   /sidecast/metrics  json           every two seconds: all counters and gauges of the node
     6   /sidecast/events   json           `dropped` (with count): a slow disk; `end`: the last message of a whole file
     7   /sidecast/preview  protobuf       foxglove.CompressedImage (JPEG), a few a second
 
 log_time is the recording machine's wall clock, publish_time the capture time (pts); both in ns, 0 where negative.
-A payload of model id `SUB+ZSTD` is one Zstandard frame of the picture's rows in order, RGB bytes, each less that of the
-same channel of the pixel to its left, modulo 256.
+A payload of model id `GUP+ZSTD` is one Zstandard frame of three planes of bytes, R - G, G and B - G modulo 256, in each
+of them every row less the row above it, modulo 256.
 
 `sequence` counts the messages of each channel in a file from 0, so a gap is a loss. Attachments: `config.yaml`,
 `wire-format.txt`, `weights.json` (model, model id) and `calibration` where there is one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 from pipeline.errors import SidecastError
 from pipeline.recording.index import Index, Place, Reader, open_index
 from pipeline.recording.layout import BITS, EVENTS, PAIRS, SIDE, is_sound
-from pipeline.recording.scan import Found, scan
+from pipeline.recording.records import Found
+from pipeline.recording.scan import Scan
 from pipeline.recording.writer import Writer
 
 __all__ = ["Repaired", "repair"]
@@ -29,23 +31,33 @@ class Repaired:
 
 def repair(source: Path, target: Path) -> Repaired:
     """Copy all that is sound. Raises SourceError for a file that is no recording, SidecastError if it can't write."""
-    index, scanned = open_index([source]), scan(source)
-    part = target.with_name(f"{target.name}.part")
-    reader = Reader()
+    index = open_index([source])
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with part.open("xb", buffering=0) as file:
-            attachments = [(a.name, a.media_type, a.data) for a in scanned.attachments]
-            created_ns = min((a.create_time for a in scanned.attachments), default=0)
-            writer = Writer(file, attachments, now_ns=created_ns)
-            for found in scanned.messages:
-                _copy(found, reader.data(Place(source, found.offset, found.length)), writer)
-            writer.finish(lambda: json.dumps(_end(index, writer)).encode())
-        part.replace(target)
+        try:
+            kept = _write(index, source, unfinished)
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
     except OSError as error:
-        raise SidecastError(f"{part} cannot be written: {error.strerror or error}") from error
-    finally:
-        reader.close()
-    return Repaired(index, writer.counts)
+        raise SidecastError(f"{target} cannot be written: {error.strerror or error}") from error
+    return Repaired(index, kept)
+
+
+def _write(index: Index, source: Path, target: Path) -> Counter[int]:
+    """The new file; returns the messages by channel in it."""
+    attachments = [(a.name, a.media_type, a.data) for a in index.attachments]
+    created_ns = min((a.create_time for a in index.attachments), default=0)
+    reader = Reader()
+    with target.open("xb", buffering=0) as file:
+        writer = Writer(file, attachments, now_ns=created_ns)
+        try:
+            for found in Scan(source).messages():
+                _copy(found, reader.data(Place(source, found.offset, found.length)), writer)
+        finally:
+            reader.close()
+        writer.finish(lambda: json.dumps(_end(index, writer)).encode())
+    return writer.counts
 
 
 def _copy(found: Found, data: bytes, writer: Writer) -> None:
@@ -58,12 +70,13 @@ def _copy(found: Found, data: bytes, writer: Writer) -> None:
 
 def _end(index: Index, writer: Writer) -> dict[str, Any]:
     """The end of the new file, which says what is missing."""
-    old: dict[str, Any] = next((event for event in reversed(index.events) if event.get("event") == "end"), {})
+    old = index.ends[-1] if index.ends else {}
     before = old.get("dropped")
     dropped = (before if isinstance(before, int) else 0) + index.lost[BITS]
     why = "; ".join([*([str(old["why"])] if old.get("why") else []), *_reasons(index)])
     end = {"event": "end", "packets": writer.counts[BITS], "dropped": dropped, "complete": not why}
-    return {**end, "why": f"repaired: {why}"} if why else end
+    continues = {"continues": True} if old.get("continues") else {}
+    return {**end, **continues, **({"why": f"repaired: {why}"} if why else {})}
 
 
 def _reasons(index: Index) -> list[str]:

@@ -12,64 +12,28 @@ import struct
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from io import RawIOBase
 
 from mcap.opcode import Opcode
 from mcap.records import (
     Attachment,
     AttachmentIndex,
-    Chunk,
-    ChunkIndex,
     DataEnd,
     Footer,
     McapRecord,
-    MessageIndex,
     Statistics,
     SummaryOffset,
 )
 
 from pipeline.recording import layout
+from pipeline.recording.chunk import ChunkInMaking, index_bytes
 from pipeline.recording.layout import CHUNK_AGE_NS, CHUNK_BYTES, EVENTS, MAGIC, record_bytes
 
-__all__ = ["CHUNK_HEAD", "MESSAGE_HEAD", "Writer", "index_bytes"]
-
-MESSAGE_HEAD = struct.Struct("<BQHIQQ")
-"""Opcode, length, channel, sequence, log time, publish time; the data follow."""
-CHUNK_HEAD = 9 + 40
-"""Bytes of a chunk before its records, without compression."""
+__all__ = ["Writer"]
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-Offsets = Mapping[int, list[tuple[int, int]]]
-"""By channel: log time and place in the chunk of each message."""
-
-
-def index_bytes(offsets: Offsets) -> bytes:
-    """The MessageIndexes that follow a chunk."""
-    return record_bytes(*(MessageIndex(channel, offsets[channel]) for channel in sorted(offsets)))
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A chunk in the making."""
-
-    since_ns: int
-    data: bytearray = field(default_factory=bytearray)
-    offsets: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
-
-    def add(self, channel: int, sequence: int, log_ns: int, publish_ns: int, data: bytes) -> None:
-        self.offsets.setdefault(channel, []).append((log_ns, len(self.data)))
-        self.data += MESSAGE_HEAD.pack(Opcode.MESSAGE, 22 + len(data), channel, sequence, log_ns, publish_ns)
-        self.data += data
-
-    def times(self) -> tuple[int, int]:
-        stamps = [log_ns for entries in self.offsets.values() for log_ns, _ in entries]
-        return min(stamps), max(stamps)
-
-    def counts(self) -> Counter[int]:
-        return Counter({channel: len(entries) for channel, entries in self.offsets.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +66,7 @@ class Writer:
         self._chunks: list[_Written] = []
         self._attachments: list[bytes] = []
         self._sequences: Counter[int] = Counter()
-        self._pending: _Pending | None = None
+        self._pending: ChunkInMaking | None = None
         self._put(layout.prefix())
         for name, media_type, data in attachments:
             self._attach(Attachment(now_ns, now_ns, name, media_type, data))
@@ -120,7 +84,7 @@ class Writer:
     def add(self, channel: int, data: bytes, log_ns: int, publish_ns: int = 0) -> None:
         """Take a message; the chunk is written when it is full."""
         if self._pending is None:
-            self._pending = _Pending(self._monotonic_ns())
+            self._pending = ChunkInMaking(self._monotonic_ns())
         sequence = self._sequences[channel]
         self._sequences[channel] += 1
         self._pending.add(channel, sequence, max(0, log_ns), max(0, publish_ns), data)
@@ -164,7 +128,7 @@ class Writer:
 
     def _put_end(self, event: bytes) -> None:
         kept, sequence = len(self._chunks), self._sequences[EVENTS]
-        last = _Pending(0)
+        last = ChunkInMaking(0)
         last.add(EVENTS, sequence, time.time_ns(), 0, event)
         start, crc = self._good, self._crc
         try:
@@ -181,41 +145,13 @@ class Writer:
         self._good, self._crc = chunk.start, chunk.crc_before
         self._cut()
 
-    def _put_chunk(self, pending: _Pending) -> None:
-        first_ns, last_ns = pending.times()
-        data = bytes(pending.data)
-        chunk = record_bytes(
-            Chunk(
-                compression="",
-                data=data,
-                message_start_time=first_ns,
-                message_end_time=last_ns,
-                uncompressed_crc=zlib.crc32(data),
-                uncompressed_size=len(data),
-            )
-        )
-        indexes = index_bytes(pending.offsets)
-        index = self._chunk_index(len(chunk), len(indexes), pending, (first_ns, last_ns))
-        written = _Written(self._good, record_bytes(index), self._crc, pending.counts(), (first_ns, last_ns))
-        self._put(chunk + indexes)
+    def _put_chunk(self, chunk: ChunkInMaking) -> None:
+        data, indexes = chunk.seal(), index_bytes(chunk.offsets)
+        index = chunk.index(self._good, len(indexes))
+        written = _Written(self._good, index, self._crc, chunk.counts(), chunk.times())
+        data += indexes
+        self._put(data)
         self._chunks.append(written)
-
-    def _chunk_index(self, length: int, indexes: int, pending: _Pending, times: tuple[int, int]) -> ChunkIndex:
-        places, at = {}, self._good + length
-        for channel in sorted(pending.offsets):
-            places[channel] = at
-            at += 9 + 6 + 16 * len(pending.offsets[channel])
-        return ChunkIndex(
-            chunk_start_offset=self._good,
-            chunk_length=length,
-            compression="",
-            compressed_size=len(pending.data),
-            uncompressed_size=len(pending.data),
-            message_start_time=times[0],
-            message_end_time=times[1],
-            message_index_offsets=places,
-            message_index_length=indexes,
-        )
 
     def _attach(self, attachment: Attachment) -> None:
         data, start = record_bytes(attachment), self._good
@@ -268,7 +204,7 @@ class Writer:
             schema_count=len(layout.SCHEMAS),
         )
 
-    def _put(self, data: bytes) -> None:
+    def _put(self, data: bytes | bytearray) -> None:
         """Append all of it or, as far as the file allows, nothing."""
         view = memoryview(data)
         try:

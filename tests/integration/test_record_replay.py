@@ -90,7 +90,7 @@ def recorded(drive, tmp_path_factory) -> runs.Ended:
 
 def test_a_replay_decodes_every_frame_of_the_run_bit_for_bit(recorded, tmp_path):
     file = recorded.folder / "recording.mcap"
-    offsets = [entry.pair.offset_ns for entry in open_index([file]).primaries]
+    offsets = [entry.pair.offset_ns for entry in recordings.primaries(open_index([file]))]
     assert offsets == [0, -100_000_000, 0, -100_000_000, 0, -100_000_000]
     succeeded("replay", file, "--rate", 0, "--sink", "write_images", "--out", tmp_path)
     assert hashes(tmp_path / "images") == hashes(recorded.folder / "images") != {}
@@ -165,7 +165,7 @@ def test_kill_9_costs_one_chunk_at_most_and_repair_makes_the_file_whole(tmp_path
         packets = [
             m for _, c, m in NonSeekingReader(file, validate_crcs=True).iter_messages() if c.topic.endswith("bits")
         ]
-    assert len(packets) == len(before.primaries) > 3
+    assert len(packets) == len(recordings.primaries(before)) > 3
     assert "incomplete: repaired: it was cut off" in sidecast("info", whole).stdout
     assert (open_index([whole]).damage, open_index([whole]).unfinished) == ([], [])
 

@@ -6,13 +6,16 @@ import zstandard
 from specimens import picture
 
 from pipeline.errors import WireError
-from stages.lossless import pack, unpack
+from stages.lossless import Packer, unpack
+
+pack = Packer().pack
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 48), (1, 1), (1, 9), (1241, 3)])
 def test_every_pixel_comes_back(width, height):
+    packer = Packer()
     for pixels in (picture(width, height), np.full((height, width, 3), 255, np.uint8)):
-        assert (unpack(pack(pixels), width, height) == pixels).all()
+        assert (unpack(packer.pack(pixels), width, height) == pixels).all()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from pipeline.recording.writer import Writer
 from pipeline.stage import Context
 from pipeline.types import Decoded, Packet, StereoPair
 from pipeline.wire import serialize
-from stages import recorder
+from stages import recorded_files, recorder
 from stages.lossless import unpack
 from stages.picture import decode_picture
 from stages.record import Record
@@ -50,8 +50,8 @@ def test_bits_are_the_very_bytes_of_the_wire(tmp_path):
     recordings.record(tmp_path, packets)
     assert messages(tmp_path / "recording.mcap", "/sidecast/bits") == [serialize(packet) for packet in packets]
     index = index_of(tmp_path)
-    assert [entry.packet.role for entry in index.entries] == ["reference", "primary", "side", "primary"]
-    assert all(entry.pair is None for entry in index.entries)
+    assert [entry.packet.role for entry in index.entries()] == ["reference", "primary", "side", "primary"]
+    assert all(entry.pair is None for entry in index.entries())
     assert (index.shortcomings, index.damage) == ([], [])
 
 
@@ -59,7 +59,7 @@ def test_each_packet_keeps_the_very_side_frame_it_was_paired_with(tmp_path):
     pairs = recordings.pairs(25)
     recordings.record(tmp_path, pairs, side=True)
     index, reader = index_of(tmp_path), Reader()
-    for pair, entry in zip(pairs, index.primaries, strict=True):
+    for pair, entry in zip(pairs, recordings.primaries(index), strict=True):
         assert entry.pair.offset_ns == pair.offset_ns
         if pair.side is None:
             assert entry.pair.side is entry.side is None
@@ -75,8 +75,15 @@ def test_without_side_the_frames_are_named_and_not_stored(tmp_path):
     recordings.record(tmp_path, recordings.pairs(6))
     index = index_of(tmp_path)
     assert index.messages[SIDE] == 0
-    assert [entry.pair.side and entry.pair.side.frame_id for entry in index.primaries] == [0, 0, 1, 1, None, 2]
-    assert not any(entry.side_lost for entry in index.primaries)
+    assert [entry.pair.side and entry.pair.side.frame_id for entry in recordings.primaries(index)] == [
+        0,
+        0,
+        1,
+        1,
+        None,
+        2,
+    ]
+    assert not any(entry.side_lost for entry in recordings.primaries(index))
 
 
 def test_behind_decode_the_preview_shows_what_was_decoded(tmp_path):
@@ -86,7 +93,7 @@ def test_behind_decode_the_preview_shows_what_was_decoded(tmp_path):
     (preview,) = messages(tmp_path / "recording.mcap", "/sidecast/preview")
     assert b"left (primary)" in preview
     assert decode_picture(preview[preview.index(b"\xff\xd8") :]).shape == (16, 32, 3)
-    assert index_of(tmp_path).primaries[0].side is not None
+    assert recordings.primaries(index_of(tmp_path))[0].side is not None
 
 
 @pytest.mark.parametrize(("every", "count"), [(0.5, 2), (None, 0), (0.1, 10)])
@@ -115,8 +122,8 @@ def test_what_is_there_is_never_written_over(tmp_path):
     (tmp_path / "recording_0002.mcap.part").touch()
     recordings.record(tmp_path, [recordings.packet(0)])
     recordings.record(tmp_path, [recordings.packet(1)])
-    assert index_of(tmp_path).primaries[0].packet.frame_id == 0
-    assert index_of(tmp_path, "recording_0003.mcap").primaries[0].packet.frame_id == 1
+    assert recordings.primaries(index_of(tmp_path))[0].packet.frame_id == 0
+    assert recordings.primaries(index_of(tmp_path, "recording_0003.mcap"))[0].packet.frame_id == 1
 
 
 def test_nothing_is_made_where_nothing_comes(tmp_path):
@@ -139,11 +146,11 @@ def test_rotation_gives_files_that_stand_alone(tmp_path):
     files = sorted(tmp_path.iterdir())
     assert [path.name for path in files] == ["recording.mcap", *(f"recording_000{i}.mcap" for i in (2, 3, 4))]
     assert all(path.stat().st_size < 1_100_000 for path in files)
-    assert [e.packet.frame_id for e in open_index(files).primaries] == list(range(60))
+    assert [e.packet.frame_id for e in recordings.primaries(open_index(files))] == list(range(60))
     assert open_index(files).shortcomings == []
     for path in files:
         index = open_index([path])
-        assert all(entry.side for entry in index.primaries if entry.pair.side)
+        assert all(entry.side for entry in recordings.primaries(index) if entry.pair.side)
         assert index.stream["model"] == "tiny"
         assert index.attachments
     assert open_index(files[:2]).shortcomings == ["the next file is missing"]
@@ -171,7 +178,7 @@ class GatedWriter(Writer):
 @pytest.fixture
 def gate(monkeypatch) -> Iterator[threading.Event]:
     GatedWriter.gate = threading.Event()
-    monkeypatch.setattr(recorder, "Writer", GatedWriter)
+    monkeypatch.setattr(recorded_files, "Writer", GatedWriter)
     yield GatedWriter.gate
     GatedWriter.gate.set()
 
@@ -185,10 +192,11 @@ def test_a_live_run_drops_from_the_recording_and_counts_it_there(tmp_path, gate,
     list(stage.flush())
     stage.close()
     index = index_of(tmp_path)
-    kept = [entry.packet.frame_id for entry in index.primaries]
+    kept = [entry.packet.frame_id for entry in recordings.primaries(index)]
     assert kept == [0, 1, 2]
     assert index.shortcomings == ["7 packets were not recorded"]
-    assert sum(event["packets"] for event in index.events if event["event"] == "dropped") == 7
+    events = [json.loads(data) for data in messages(tmp_path / "recording.mcap", "/sidecast/events")]
+    assert sum(event["packets"] for event in events if event["event"] == "dropped") == 7
     assert "the disk is too slow, frame 3 is not recorded" in caplog.text
     assert "7 packets are not in the recording" in caplog.text
     sample = stage._context.metrics.registry.get_sample_value
@@ -208,7 +216,7 @@ def test_a_recorded_source_waits_for_the_disk(tmp_path, gate):
     feeding.join(20)
     list(stage.flush())
     stage.close()
-    assert len(index_of(tmp_path).primaries) == 10
+    assert len(recordings.primaries(index_of(tmp_path))) == 10
     assert index_of(tmp_path).shortcomings == []
 
 
@@ -241,10 +249,10 @@ def test_a_full_disk_ends_the_recording_and_not_the_run(tmp_path, small_files, c
     sentence = str(caught.value)
     assert "recording.mcap.part cannot be written any more: File too large" in sentence
     index = index_of(tmp_path)
-    assert sentence.startswith(f"record: {40 - len(index.primaries)} packets are not in the recording: ")
-    assert len(messages(tmp_path / "recording.mcap", "/sidecast/bits")) == len(index.primaries) > 15
+    assert sentence.startswith(f"record: {40 - len(recordings.primaries(index))} packets are not in the recording: ")
+    assert len(messages(tmp_path / "recording.mcap", "/sidecast/bits")) == len(recordings.primaries(index)) > 15
     assert any("cannot be written any more" in why for why in index.shortcomings)
-    assert index.events[-1]["packets"] == len(index.primaries)
+    assert index.ends[-1]["packets"] == len(recordings.primaries(index))
     assert stage._context.metrics.registry.get_sample_value("sidecast_recorder_up") == 0
     assert caplog.text.count("the recording ends here") == 1
 
@@ -257,7 +265,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     stage.close()
 
 
-def test_the_node_s_metrics_are_recorded_each_second(tmp_path, monkeypatch):
+def test_the_node_s_metrics_are_recorded_every_two_seconds(tmp_path, monkeypatch):
     monkeypatch.setattr(recorder, "METRICS_NS", 0)
     stage = opened(tmp_path)
     stage._context.metrics.frames_in.inc(3)
@@ -291,5 +299,5 @@ def test_packets_of_the_encoder_side_can_be_recorded(tmp_path):
     made = [recordings.packet(i, stream_id=0, sequence=0, sent_ns=0) for i in range(3)]
     recordings.record(tmp_path, [StereoPair(packet, recordings.side(0)) for packet in made], side=True)
     index = index_of(tmp_path)
-    assert [entry.side_lost for entry in index.primaries] == [False] * 3
-    assert isinstance(index.primaries[0].packet, Packet)
+    assert [entry.side_lost for entry in recordings.primaries(index)] == [False] * 3
+    assert isinstance(recordings.primaries(index)[0].packet, Packet)

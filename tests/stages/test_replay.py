@@ -174,7 +174,7 @@ def test_a_source_of_the_same_view_is_refused(context, file):
 
 def test_a_damaged_side_frame_drops_its_packets_and_not_their_pairing(context, file, caplog):
     caplog.set_level(logging.INFO, "sidecast")
-    place = open_index([Path(file)]).primaries[10].side
+    place = recordings.primaries(open_index([Path(file)]))[10].side
     data = bytearray(Path(file).read_bytes())
     data[place.offset + 200] ^= 1
     Path(file).write_bytes(data)

@@ -54,7 +54,7 @@ def test_info_for_programs(file, capsys):
 
 def test_info_and_repair_of_a_damaged_recording(file, capsys):
     data = bytearray(Path(file).read_bytes())
-    data[open_index([Path(file)]).primaries[20].place.offset + 300] ^= 4
+    data[recordings.primaries(open_index([Path(file)]))[20].place.offset + 300] ^= 4
     Path(file).write_bytes(data)
     assert main(["info", file]) == 1
     assert "incomplete: 1 place is damaged; 1 packet is missing" in capsys.readouterr().out

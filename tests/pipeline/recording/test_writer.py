@@ -10,7 +10,8 @@ import pytest
 from mcap.reader import NonSeekingReader, make_reader
 
 from pipeline.recording.layout import BITS, CHUNK_BYTES, EVENTS, METRICS
-from pipeline.recording.scan import scan
+from pipeline.recording.records import Damage, Found
+from pipeline.recording.scan import Scan
 from pipeline.recording.writer import Writer
 
 END = b'{"event": "end"}'
@@ -43,6 +44,13 @@ def disk() -> Iterator[Callable[..., Disk]]:
     yield make
     for each in made:
         each.close()
+
+
+def read(path: Path) -> tuple[list[Found], bool, list[Damage]]:
+    """The messages of a file, whether it is finished, and its damage."""
+    scan = Scan(path)
+    messages = list(scan.messages())
+    return messages, scan.finished, scan.damage
 
 
 def strictly(path: Path) -> list[tuple[str, bytes]]:
@@ -85,11 +93,10 @@ def test_a_file_that_was_never_finished_lacks_one_chunk_at_most(tmp_path, disk):
     writer = Writer(disk(path), monotonic_ns=lambda: 0)
     for i in range(500):
         writer.add(BITS, bytes(2000 + i), log_ns=i)
-        written = sum(m.length for m in scan(path).messages) if i % 50 == 49 else None
+        written = sum(m.length for m in read(path)[0]) if i % 50 == 49 else None
         if written is not None:
             assert sum(2000 + k for k in range(i + 1)) - written < CHUNK_BYTES
-    assert not scan(path).finished
-    assert scan(path).damage == []
+    assert read(path)[1:] == (False, [])
 
 
 def test_a_chunk_is_written_after_a_second_full_or_not(tmp_path, disk):
@@ -98,10 +105,10 @@ def test_a_chunk_is_written_after_a_second_full_or_not(tmp_path, disk):
     writer.add(BITS, b"x", log_ns=1)
     now[0] = 999_999_999
     writer.flush_if_old()
-    assert scan(tmp_path / "a.mcap.part").messages == []
+    assert read(tmp_path / "a.mcap.part")[0] == []
     now[0] += 1
     writer.flush_if_old()
-    assert len(scan(tmp_path / "a.mcap.part").messages) == 1
+    assert len(read(tmp_path / "a.mcap.part")[0]) == 1
 
 
 def _fill(writer: Writer) -> None:
@@ -121,7 +128,7 @@ def test_a_full_disk_leaves_a_whole_file_that_counts_what_it_lacks(tmp_path, dis
     assert json.loads(found[-1][1]) == {"event": "end", "packets": kept}
     assert path.stat().st_size <= room
     assert kept * 6000 > room - 3 * CHUNK_BYTES or room == 70_000
-    assert (scan(path).finished, scan(path).damage) == (True, [])
+    assert read(path)[1:] == (True, [])
 
 
 def test_a_broken_disk_costs_nothing_that_was_written(tmp_path, disk):
@@ -130,11 +137,11 @@ def test_a_broken_disk_costs_nothing_that_was_written(tmp_path, disk):
     writer = Writer(medium)
     for i in range(100):
         writer.add(BITS, bytes(3000), log_ns=i)
-    before = len(scan(path).messages)
+    before = len(read(path)[0])
     medium.broken = True
     with pytest.raises(OSError, match="Input/output"):
         writer.finish(lambda: END)
-    assert len(scan(path).messages) == before > 60
+    assert len(read(path)[0]) == before > 60
 
 
 def test_messages_are_numbered_by_channel_and_times_are_never_negative(tmp_path, disk):
@@ -142,5 +149,5 @@ def test_messages_are_numbered_by_channel_and_times_are_never_negative(tmp_path,
     for channel in (BITS, METRICS, BITS):
         writer.add(channel, b"{}", log_ns=-5, publish_ns=-7)
     writer.finish(lambda: END)
-    found = [(m.channel, m.sequence) for m in scan(tmp_path / "a.mcap").messages]
+    found = [(m.channel, m.sequence) for m in read(tmp_path / "a.mcap")[0]]
     assert found == [(BITS, 0), (METRICS, 0), (BITS, 1), (EVENTS, 0)]

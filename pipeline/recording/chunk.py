@@ -1,0 +1,91 @@
+"""A chunk in the making, and the records that follow from it.
+
+Chunk: head, Message, Message, ...    { MessageIndex }    later, in the summary: ChunkIndex
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mcap.opcode import Opcode
+from mcap.records import ChunkIndex, MessageIndex
+
+from pipeline.recording.layout import record_bytes
+
+__all__ = ["CHUNK_HEAD", "MESSAGE_HEAD", "ChunkInMaking", "head_bytes", "index_bytes"]
+
+MESSAGE_HEAD = struct.Struct("<BQHIQQ")
+"""Opcode, length, channel, sequence, log time, publish time; the data follow."""
+CHUNK_HEAD = struct.Struct("<BQQQQIIQ")
+"""Opcode, length, first and last log time, bytes of the records, their CRC, 0 (no compression), their bytes again."""
+
+Offsets = Mapping[int, list[tuple[int, int]]]
+"""By channel: log time and place in the chunk of each message."""
+
+
+def head_bytes(first_ns: int, last_ns: int, crc: int, length: int) -> bytes:
+    """The head of a chunk whose records have `length` bytes and that CRC."""
+    return CHUNK_HEAD.pack(Opcode.CHUNK, CHUNK_HEAD.size - 9 + length, first_ns, last_ns, length, crc, 0, length)
+
+
+def index_bytes(offsets: Offsets) -> bytes:
+    """The MessageIndexes that follow a chunk."""
+    return record_bytes(*(MessageIndex(channel, offsets[channel]) for channel in sorted(offsets)))
+
+
+@dataclass(slots=True)
+class ChunkInMaking:
+    """Messages of a chunk that is not in the file yet; kept as the very bytes of the file, so they are copied once."""
+
+    since_ns: int
+    """When it was begun, by the monotonic clock."""
+    data: bytearray = field(default_factory=lambda: bytearray(CHUNK_HEAD.size))
+    """Room for the head, then the messages."""
+    offsets: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+
+    def add(self, channel: int, sequence: int, log_ns: int, publish_ns: int, data: bytes) -> None:
+        """Append a message."""
+        self.offsets.setdefault(channel, []).append((log_ns, len(self.data) - CHUNK_HEAD.size))
+        self.data += MESSAGE_HEAD.pack(Opcode.MESSAGE, 22 + len(data), channel, sequence, log_ns, publish_ns)
+        self.data += data
+
+    def times(self) -> tuple[int, int]:
+        """The first and the last log time."""
+        stamps = [log_ns for entries in self.offsets.values() for log_ns, _ in entries]
+        return min(stamps), max(stamps)
+
+    def counts(self) -> Counter[int]:
+        """Messages by channel."""
+        return Counter({channel: len(entries) for channel, entries in self.offsets.items()})
+
+    def seal(self) -> bytearray:
+        """The whole chunk; nothing can be added any more."""
+        with memoryview(self.data) as whole, whole[CHUNK_HEAD.size :] as records:
+            whole[: CHUNK_HEAD.size] = head_bytes(*self.times(), zlib.crc32(records), len(records))
+        return self.data
+
+    def index(self, start: int, message_indexes: int) -> bytes:
+        """The ChunkIndex of this chunk at byte `start`, followed by so many bytes of MessageIndexes."""
+        length = len(self.data) - CHUNK_HEAD.size
+        places, at = {}, start + len(self.data)
+        for channel in sorted(self.offsets):
+            places[channel] = at
+            at += 9 + 6 + 16 * len(self.offsets[channel])
+        first_ns, last_ns = self.times()
+        return record_bytes(
+            ChunkIndex(
+                chunk_start_offset=start,
+                chunk_length=len(self.data),
+                compression="",
+                compressed_size=length,
+                uncompressed_size=length,
+                message_start_time=first_ns,
+                message_end_time=last_ns,
+                message_index_offsets=places,
+                message_index_length=message_indexes,
+            )
+        )
