@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,9 +16,10 @@ from prometheus_client.exposition import choose_encoder
 from pipeline.config.addresses import http_endpoint
 from pipeline.dashboard.dashboard import HEADERS, ROOT, Dashboard
 from pipeline.errors import ConfigError, LinkError
+from pipeline.ports import is_taken
 from pipeline.stage import Context
 
-__all__ = ["HttpServer"]
+__all__ = ["HttpServer", "require_free_port"]
 
 MAX_REQUESTS = 8
 MAX_REQUESTS_OF_PAGES = 64
@@ -56,10 +59,7 @@ class HttpServer:
         try:
             self._server = _server_class(host)((host, endpoint.port), context, ready, exposed, dashboard)
         except OSError as error:
-            raise LinkError(
-                f"http: node '{context.node}' cannot listen on {address}: {error.strerror}; "
-                "choose another port with the key `http`"
-            ) from error
+            raise _cannot_listen(context.node, address, str(error.strerror)) from error
         self.port = int(self._server.server_address[1])
 
     @property
@@ -85,6 +85,13 @@ class HttpServer:
             self._dashboard.stop()
         self._server.shutdown()
         self._server.server_close()
+
+
+def require_free_port(node: str, address: str) -> None:
+    """Raise LinkError if another process listens at HOST:PORT, for whoever starts several nodes."""
+    endpoint = http_endpoint(address)
+    if endpoint and is_taken(endpoint):
+        raise _cannot_listen(node, address, os.strerror(errno.EADDRINUSE))
 
 
 class _Server(ThreadingHTTPServer):
@@ -224,6 +231,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         self.server.context.log.debug("http: " + format, *args)
+
+
+def _cannot_listen(node: str, address: str, why: str) -> LinkError:
+    return LinkError(f"http: node '{node}' cannot listen on {address}: {why}; choose another port with the key `http`")
 
 
 def _server_class(host: str) -> type[_Server]:

@@ -13,6 +13,7 @@ from pydantic import Field
 from pipeline.config.addresses import link_endpoint
 from pipeline.errors import LinkError, SidecastError
 from pipeline.latency import Cause
+from pipeline.ports import is_taken
 from pipeline.receiving import ReceivingEnd
 from pipeline.stage import Context, Source
 from pipeline.types import Item, Packet
@@ -75,6 +76,12 @@ class Receive(Source):
             self._zmq.destroy(linger=0)
             self._wakeup.close()
             raise LinkError(self._cannot_listen(error)) from None
+
+    def require_free_port(self) -> None:
+        """Raise LinkError if another process listens at `bind`; loads nothing, for whoever starts several nodes."""
+        end = link_endpoint(self.bind)
+        if end and is_taken(end):
+            raise LinkError(self._in_use())
 
     @property
     def address(self) -> str:
@@ -176,11 +183,14 @@ class Receive(Source):
         import zmq
 
         if error.errno == zmq.EADDRINUSE:
-            return (
-                f"cannot listen at {self.bind}: the port is in use; "
-                "end the process that has it, or choose another port for both nodes"
-            )
+            return self._in_use()
         return f"cannot listen at {self.bind}: {error.strerror}; expected an address of this machine"
+
+    def _in_use(self) -> str:
+        return (
+            f"cannot listen at {self.bind}: the port is in use; "
+            "end the process that has it, or choose another port for both nodes"
+        )
 
     # Everything below runs in the link's own thread.
 

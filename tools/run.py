@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from pipeline import report
 from pipeline.config import Config, Node, expand, find
 from pipeline.dashboard import Dashboard, LiveStream, Pictures
 from pipeline.errors import ConfigError, SidecastError
-from pipeline.http import HttpServer
+from pipeline.http import HttpServer, require_free_port
 from pipeline.interrupt import interruptible
 from pipeline.launcher import Launcher, is_launched, thread_environment, usable_cores, watch_launcher
 from pipeline.ledger import OUT
@@ -26,6 +26,7 @@ from pipeline.progress import Progress
 from pipeline.runner import Runner, originates, settles
 from pipeline.stage import Context
 from stages import TABLE
+from stages.receive import Receive
 from tools.validate import add_config_arguments, overrides
 
 __all__ = ["add_arguments", "main"]
@@ -106,6 +107,8 @@ class _Session:
     def run(self, name: str, config: Config, out: Path) -> int:
         """One drive, in this process if there is one node to run."""
         nodes = self._nodes(config)
+        if len(nodes) > 1:
+            _require_free_ports(nodes)
         if any(settles(node) for node in nodes.values()):
             _prepare(out)
             self.reported.add(name)
@@ -212,6 +215,16 @@ def _complain_if_all_is_lost(context: Context) -> None:
     if counts and not counts[OUT] and not context.stop.is_set():
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
         raise SidecastError(f"no frame came through: {reasons}")
+
+
+def _require_free_ports(nodes: Mapping[str, Node]) -> None:
+    """Raises LinkError at once: a node notices when it starts, but the other ones are loading their libraries then."""
+    for node in nodes.values():
+        if node.http:
+            require_free_port(node.name, node.http)
+        for entry in node.stages:
+            if isinstance(entry.stage, Receive):
+                entry.stage.require_free_port()
 
 
 def _prepare(out: Path) -> None:

@@ -225,3 +225,23 @@ def test_ctrl_c_drains_and_reports(tmp_path, text):
     assert found["complete"] is True
     assert 0 < found["frames_out"] == found["frames_in"] < 500
     assert printed.splitlines()[-1].startswith("primary view")
+
+
+@pytest.mark.parametrize("taken", ["link", "encoder_http", "decoder_http"])
+def test_a_taken_port_is_told_before_any_node_starts(tmp_path, monkeypatch, capsys, taken):
+    """And the report of an earlier run is still there."""
+    monkeypatch.setattr("tools.run.Launcher", lambda *_: pytest.fail("nodes were started"))
+    text = TWO.replace("  encoder:", '  encoder:\n    http: "${encoder_http}"', 1)
+    text = text.replace("  decoder:", '  decoder:\n    http: "${decoder_http}"', 1)
+    text = text.replace("link: null", "link: null, encoder_http: null, decoder_http: null")
+    (tmp_path / "report.json").write_text("{}")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ports = {"link": free_port(), "encoder_http": free_port(), "decoder_http": free_port()}
+        ports[taken] = server.getsockname()[1]
+        given = [f"--set={name}=127.0.0.1:{port}" for name, port in ports.items() if name != "link"]
+        given.append(f"--set=link=tcp://127.0.0.1:{ports['link']}")
+        assert cli.main(["run", config(tmp_path, text), *given, "--out", str(tmp_path)]) == 1
+    (sentence,) = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert f"127.0.0.1:{ports[taken]}" in sentence
+    assert "another port" in sentence
+    assert (tmp_path / "report.json").exists()
