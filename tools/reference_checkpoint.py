@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -315,8 +316,9 @@ def _read(checkpoint: Path) -> tuple[State, Mapping[str, Any]]:
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SidecastError(f"{checkpoint} can't be read as a checkpoint of plain tensors: {first_line}") from error
+        raise SidecastError(
+            f"{checkpoint}: expected a checkpoint of plain tensors, found {_found(checkpoint)}"
+        ) from error
     state = content.get("model_state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise SidecastError(
@@ -378,3 +380,20 @@ def _taken(checkpoint: Path, state: State, entry: Entry, expected: Tensor) -> Te
     if not torch.isfinite(published).all():
         raise SidecastError(f"{checkpoint}: tensor {entry.published!r} holds values that are not finite")
     return entry.take(published.float())
+
+
+def _found(checkpoint: Path) -> str:
+    """What a file is that can't be read as a checkpoint."""
+    try:
+        with checkpoint.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        return f"a file that can't be opened ({error.strerror})"
+    size = checkpoint.stat().st_size
+    if start.startswith(b"PK"):
+        if not zipfile.is_zipfile(checkpoint):
+            return f"a truncated one ({size} bytes)"
+        return "objects of other kinds in it, or a damaged one; such objects could run code and are never loaded"
+    if start.startswith(b"\x80"):
+        return f"an old or damaged pickle ({size} bytes), which is never loaded where it holds more than tensors"
+    return f"a file of another kind ({size} bytes, beginning with {start!r})"

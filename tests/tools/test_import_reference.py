@@ -120,17 +120,26 @@ def test_wrong_model_is_named(checkpoint, tmp_path, capsys):
     assert "is a checkpoint of bls17, not of ndic_bls17" in sentence
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint at all", b"PK\x03\x04" + b"\0" * 60, b"\x80\x02X" * 9])
-def test_unreadable_checkpoint_is_one_sentence(tmp_path, capsys, content):
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "a file of another kind (0 bytes"),
+        (b"no checkpoint at all", "a file of another kind (20 bytes, beginning with b'no check')"),
+        (b"PK\x03\x04" + b"\0" * 60, "a truncated one (64 bytes)"),
+        (b"\x80\x02X" * 9, "an old or damaged pickle (27 bytes)"),
+    ],
+)
+def test_unreadable_checkpoint_is_one_sentence(tmp_path, capsys, content, found):
     path = tmp_path / "bad.pt"
     path.write_bytes(content)
-    assert "can't be read" in refusal(capsys, path, tmp_path / "ref.safetensors")
+    sentence = refusal(capsys, path, tmp_path / "ref.safetensors")
+    assert f"expected a checkpoint of plain tensors, found {found}" in sentence
 
 
 def test_truncated_checkpoint_is_one_sentence(checkpoint, tmp_path, capsys):
     path = tmp_path / "bad.pt"
     path.write_bytes(checkpoint("ndic_bls17").read_bytes()[:-1000])
-    assert "can't be read" in refusal(capsys, path, tmp_path / "ref.safetensors")
+    assert "found a truncated one" in refusal(capsys, path, tmp_path / "ref.safetensors")
 
 
 def test_missing_checkpoint_is_one_sentence(tmp_path, capsys):
@@ -139,7 +148,7 @@ def test_missing_checkpoint_is_one_sentence(tmp_path, capsys):
 
 def test_checkpoint_with_code_in_it_is_not_run(tmp_path, capsys):
     torch.save({"model_state_dict": subprocess.Popen}, tmp_path / "evil.pt")
-    assert "can't be read" in refusal(capsys, tmp_path / "evil.pt", tmp_path / "ref.safetensors")
+    assert "found objects of other kinds in it" in refusal(capsys, tmp_path / "evil.pt", tmp_path / "ref.safetensors")
 
 
 def test_output_that_can_not_be_written_is_one_sentence(checkpoint, tmp_path, capsys):
