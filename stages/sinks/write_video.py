@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -33,6 +34,8 @@ class WriteVideo(Stage):
     one; the items pass.
 
     The file is a fragmented MP4, written in place: it plays after Ctrl-C, and up to the last fragment after a kill.
+    A decoder that is started again in the middle of a stream leaves the video of the one before it alone and writes
+    NAME_0002.mp4.
     """
 
     cause: ClassVar[Cause | None] = "show"
@@ -71,6 +74,8 @@ class WriteVideo(Stage):
             pixels = _even(self._picture(frame, item))
             try:
                 if self._container is None:
+                    if self._continues(item):
+                        self._file = _free_name(self._file)
                     self._start(frame, pixels)
                 self._check_size(frame, pixels)
                 self._write(frame, pixels)
@@ -90,6 +95,10 @@ class WriteVideo(Stage):
             return frame.pixels
         side = item.side.pixels if isinstance(item, Decoded | StereoPair) and item.side else np.zeros_like(frame.pixels)
         return np.hstack((frame.pixels, side) if frame.view == "left" else (side, frame.pixels))
+
+    def _continues(self, item: Item) -> bool:
+        """Whether frames before this one went to another decoder; only behind `receive` is `complete` known."""
+        return isinstance(item, Decoded) and item.packet.sequence > 0 and "complete" in self._context.facts
 
     def _start(self, frame: Frame, pixels: Pixels) -> None:
         import av
@@ -153,6 +162,12 @@ class WriteVideo(Stage):
     def _failure(self, frame_id: int | None, error: Exception) -> StageError:
         why = getattr(error, "strerror", None) or str(error)
         return StageError("write_video", frame_id, f"{self._file} cannot be written: {why}")
+
+
+def _free_name(path: Path) -> Path:
+    """`path`, or the first of STEM_0002.mp4, STEM_0003.mp4, ... that is not there."""
+    names = (path.with_name(f"{path.stem}_{number:04d}{path.suffix}") for number in count(2))
+    return path if not path.exists() else next(name for name in names if not name.exists())
 
 
 def _even(pixels: Pixels) -> Pixels:

@@ -148,3 +148,22 @@ def test_a_full_disk_is_one_sentence(context: Context):
     with pytest.raises(StageError, match="cannot be written: No space left on device"):
         deque((result for one in items for result in stage.process(one)), maxlen=0)
     stage.close()
+
+
+def _received(sequence: int) -> Decoded:
+    made = item(sequence)
+    return replace(made, packet=replace(made.packet, sequence=sequence))
+
+
+def test_a_decoder_that_is_started_again_leaves_the_video_of_the_one_before_it(tmp_path):
+    written = []
+    for first in (0, 3, 5, 0):
+        receiving = Context("decoder", tmp_path, facts={"complete": False})
+        written.append(write(receiving, [_received(first), _received(first + 1)]).name)
+    assert written == ["decoded.mp4", "decoded_0002.mp4", "decoded_0003.mp4", "decoded.mp4"]
+    assert len(read(tmp_path / "decoded_0002.mp4")) == 2
+
+
+def test_a_part_of_a_recording_is_no_continuation(tmp_path):
+    for _ in range(2):
+        assert write(Context("player", tmp_path), [_received(7)]).name == "decoded.mp4"
