@@ -231,10 +231,11 @@ def _kitti(name: str, values: Mapping[str, list[str]], camera: str) -> Calibrati
     numbers = _KITTI_CAMERAS[camera]
     wanted = [f"{kind}_{n}" for n in numbers.values() for kind in ("S", "K", "D", "S_rect", "R_rect", "P_rect")]
     missing = [key for key in wanted if key not in values]
-    if len(missing) == len(wanted) and "P0" in values:
-        for key in ("P0", "P1", "P2", "P3"):
-            if key in values:
-                _projection(name, key, values[key])
+    lensless = not any(key.startswith(("S_0", "K_", "D_")) for key in values)
+    projections = [key for key in values if re.fullmatch(r"P\d|P_rect_0\d", key)]
+    if lensless and projections:
+        for key in projections:
+            _projection(name, key, values[key])
         return Calibration(name, {})
     if missing:
         raise ConfigError(f"{name}: {missing[0]} of the {camera} cameras is missing, the file has {', '.join(values)}")

@@ -29,6 +29,7 @@ COMMANDS = {
     "encode": ("tools.encode", "one picture to one packet, a .sdc file"),
     "decode": ("tools.decode", "a .sdc file back to a picture"),
     "synthesize": ("tools.synthesize", "write the rendered drive as files, in the layout of a KITTI recording"),
+    "calibrate-offset": ("tools.calibrate_offset", "by how much the clocks of two cameras differ, from their pictures"),
     "cameras": ("tools.cameras", "list the cameras of this machine, or measure what one sends"),
     "bench": ("tools.bench", "measure how long each part of a codec takes on this machine"),
     "train": ("tools.train", "train a codec"),
