@@ -147,5 +147,4 @@ def _codec(device: Device) -> str:
     if stream is None:
         return ""
     context = stream.codec_context
-    rate = f", declares {float(stream.guessed_rate):g} frames/s" if stream.guessed_rate else ""
-    return f" {context.name} {context.pix_fmt or ''}{rate}"
+    return f" {context.name} {context.pix_fmt or ''}"

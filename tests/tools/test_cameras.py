@@ -79,7 +79,7 @@ def test_probe_shows_what_a_camera_sends(quick, capsys):
         assert cli.main(["cameras", "--probe", served.url, "--seconds", "1"]) == 0
     first, size, arrived, own = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{served.url}: open after ")
-    assert size.startswith("  96x64 h264 yuv420p, declares 25 frames/s")
+    assert size == "  96x64 h264 yuv420p"
     assert 20 <= float(arrived.split(",")[1].split()[0]) <= 30
     assert float(own.split()[0]) == pytest.approx(25, abs=0.5)
     assert own.split("later than the fastest by ")[1].endswith(" ms (p95)")
