@@ -86,7 +86,7 @@ export function bitrate(svg, {level, edge, begin, budget, nameOf, cursor}) {
     });
   }
   if (points.length < 2 || !points.some((p) => p.kbps)) {
-    plot.nothing('Nothing to draw yet');
+    plot.nothing('Too short to draw yet');
     return {points: []};
   }
   const graded = points.filter((p) => p.psnr !== null);

@@ -79,13 +79,15 @@ class Events:
         self._arrivals: deque[socket.socket] = deque()
         self._pages: dict[int, _Page] = {}
         self._lock = threading.Lock()
-        self._wakeup, self._selector = Wakeup(), selectors.DefaultSelector()
-        self._selector.register(self._wakeup.fileno(), selectors.EVENT_READ)
+        self._wakeup: Wakeup
+        self._selector: selectors.BaseSelector
         self._ending = False
         self._thread = threading.Thread(target=self._run, name="dashboard", daemon=True)
 
     def start(self) -> None:
         """Begin; also without any page, so that there is a history when one is opened."""
+        self._wakeup, self._selector = Wakeup(), selectors.DefaultSelector()
+        self._selector.register(self._wakeup.fileno(), selectors.EVENT_READ)
         self._thread.start()
 
     def stop(self) -> None:

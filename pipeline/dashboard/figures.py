@@ -6,7 +6,6 @@ those of frames that were coded, and a bitrate is over the capture's own duratio
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,8 @@ __all__ = ["FIELDS", "WIRE", "amounts", "bucket", "causes", "frame", "known", "n
 
 S = 1e9
 RAW_BITS_PER_PIXEL = 24
+ABSURD = 1e15
+LEAST_BPP = 1e-6
 
 FIELDS = 13
 (
@@ -45,8 +46,8 @@ Amounts = Sequence[float]
 
 
 def known(value: float | None) -> float | None:
-    """A measurement, or None where there is none or it is no number."""
-    return value if value is not None and math.isfinite(value) else None
+    """A measurement, or None where there is none, or what another node claims can't be one."""
+    return value if value is not None and abs(value) < ABSURD else None
 
 
 def shown(text: object, most: int = 120) -> str:
@@ -68,7 +69,7 @@ def amounts(row: Row, header_bytes: int | None) -> tuple[float, ...]:
     sums[DROPPED] = float(row.status not in (OUT, PENDING))
     sums[UNPAIRED] = float(row.status == "unpaired" or bool(values.get("unpaired")))
     sums[WIRE], sums[PAYLOAD] = wire or 0.0, payload or 0.0
-    sums[PIXELS] = 8 * payload / bpp if payload and bpp else 0.0
+    sums[PIXELS] = 8 * payload / bpp if payload and bpp and bpp > LEAST_BPP else 0.0
     psnr, similarity = known(values.get("psnr_db")), known(values.get("ms_ssim"))
     if psnr is not None:
         sums[PSNR], sums[PSNR_COUNT] = psnr, 1.0
@@ -186,4 +187,4 @@ def _mean(total: float, count: float) -> float | None:
 
 
 def _whole(value: object) -> int | None:
-    return int(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    return int(value) if isinstance(value, int | float) and abs(value) < ABSURD else None

@@ -187,7 +187,7 @@ class LiveStream:
             "edge_s": self._edge_ns() / S,
             "light": {"colour": light.colour, "word": light.word, "sentence": light.sentence},
             "now": self._now,
-            "run": figures.run(self._sums, self._context.ledger.counts(), self._seconds(), facts),
+            "run": figures.run(self._sums, self._counts(), self._seconds(), facts),
             "gain": figures.side_gain(seen.row for seen in self._seen.values()),
             "causes": self._causes(),
             "budget_kbps": self._budget_kbps(),
@@ -241,6 +241,10 @@ class LiveStream:
             "wire_errors": self._value("wire_errors"),
             "clock_offset_ms": None if offset_s is None else offset_s * 1000,
         }
+
+    def _counts(self) -> Counter[str]:
+        """Frames by their status."""
+        return self._context.ledger.counts()
 
     def _causes(self) -> list[tuple[str, float]]:
         """Mean ms of every cause of the age, from the node's own measurement where it tells causes apart."""

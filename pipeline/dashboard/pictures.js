@@ -28,12 +28,14 @@ export class Pictures {
     this.wanted = number;
     if (this.fetching || document.hidden || number === null || number === this.shown?.number) return;
     this.fetching = true;
+    if (!this.shown) this.card.querySelector('.caption').textContent = 'Coming …';
     try {
       const answer = await fetch(`dashboard/pictures/${this.index}/${number}.jpg`);
       if (answer.headers.get('Content-Type') === 'image/jpeg' && answer.status === 200) {
         await this.take(number, answer);
       } else if (answer.status === 200) {
         this.card.querySelector('.about').textContent = await answer.text();
+        this.card.querySelector('.caption').textContent = '';
       }
     } catch {
       // The node is gone; the light says so.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,40 +12,55 @@ from pipeline.dashboard.history import History, levels_for
 from pipeline.dashboard.light import Light
 from pipeline.dashboard.live import FRAMES_SHOWN, LiveStream
 from pipeline.dashboard.pictures import Composite
-from pipeline.ledger import Row
-from pipeline.recording.index import Entry, Index
+from pipeline.errors import SourceError
+from pipeline.ledger import OUT, Row
+from pipeline.recording.index import Entry, Index, open_index
 from pipeline.stage import Context
+from pipeline.types import Packet, Role
 from pipeline.wire import HEADER_BYTES
 
 __all__ = ["RecordedStream"]
 
 MS = 1e6
+MOST_PICTURES = 2000
+"""Packets that a picture can be asked of, chosen evenly."""
 
 
 class RecordedStream(LiveStream):
-    """The primary packets of a recording, in the figures of a stream that runs."""
+    """The primary packets of a recording, in the figures of a stream that runs; its memory does not grow with it."""
 
-    def __init__(self, index: Index, title: str, draw: Callable[[Entry], Composite]) -> None:
-        """`draw` makes the picture of a packet; it raises SidecastError where that is impossible."""
-        context = Context("recording", Path())
-        super().__init__(context, relay=False, sends=False, title=figures.shown(title))
-        self._index, self._draw, self._entries = index, draw, index.primaries
-        context.facts.update(_facts(index), clock="recorded")
-        stamps = [entry.packet.pts_ns for entry in self._entries] or [0]
-        self.history = History(levels_for(max(stamps) - min(stamps)), figures.FIELDS)
+    def __init__(self, files: Sequence[Path], title: str, draw: Callable[[Entry], Composite]) -> None:
+        """`draw` makes the picture of a packet; it raises SidecastError where that is impossible.
+
+        Raises SourceError where there is no recording, or no packet of a primary view in it.
+        """
+        super().__init__(Context("recording", Path()), relay=False, sends=False, title=figures.shown(title))
+        self._draw = draw
+        stamps = _Stamps()
+        self._index = open_index(files, stamps.see)
+        if not stamps.count:
+            raise SourceError(f"{title} has no packet of a primary view")
+        self.history = History(levels_for(stamps.last_ns - stamps.first_ns), figures.FIELDS)
+        self._frames = 0
+        self._bytes: Counter[Role] = Counter()
+        self._entries: list[Entry] = []
         self._shown: list[list[float | str | None]] = []
-        self._fill()
+        self._fill(stamps.count)
 
-    def _fill(self) -> None:
-        every, ledger = max(1, len(self._entries) // FRAMES_SHOWN), self._context.ledger
-        for number, entry in enumerate(self._entries):
-            row = _row(number, entry)
-            ledger.frame_in(number, row.pts_ns)
-            ledger.note(number, **row.values)
-            ledger.frame_out(number)
-            self._drain()
-            if number % every == 0:
+    def _fill(self, count: int) -> None:
+        """Read the files again, now that it is known how much there is."""
+        for entry in self._index.entries():
+            self._bytes[entry.packet.role] += HEADER_BYTES + entry.payload_bytes
+            if entry.packet.role != "primary":
+                continue
+            row = _row(self._frames, entry)
+            self._take(row)
+            if self._frames % -(-count // FRAMES_SHOWN) == 0:
                 self._shown.append(figures.frame(row, self._axis.newest_ns))
+            if self._frames % -(-count // MOST_PICTURES) == 0:
+                self._entries.append(entry)
+            self._frames += 1
+        self._context.facts.update(_facts(self._index, self._entries[0].packet), clock="recorded")
         self.turn(0)
 
     def light(self) -> Light:
@@ -59,25 +75,39 @@ class RecordedStream(LiveStream):
 
     def whole(self) -> dict[str, Any]:
         """Everything; of the frames an even choice."""
-        return {**super().whole(), "frames": self._shown[:FRAMES_SHOWN], "pictures": len(self._entries)}
+        return {**super().whole(), "frames": self._shown, "pictures": len(self._entries)}
+
+    def _counts(self) -> Counter[str]:
+        return Counter({OUT: self._frames})
 
     def _state(self) -> dict[str, Any]:
-        state = super()._state()
+        state, seconds, light = super()._state(), self._seconds(), self.light()
         names = ("kbps", "bpp", "ratio", "psnr_db", "ms_ssim")
-        now = {**state["now"], **{name: state["run"][name] for name in names}, "age_p95_ms": None, "fps": None}
-        seconds = self._seconds()
-        now["capture_fps"] = len(self._entries) / seconds if seconds else None
-        return {**state, "now": now, "span": "whole recording", "run": {**state["run"], **self._side()}}
-
-    def _side(self) -> dict[str, int]:
-        sides = [HEADER_BYTES + e.payload_bytes for e in self._index.entries if e.packet.role == "side"]
-        references = [HEADER_BYTES + e.payload_bytes for e in self._index.entries if e.packet.role == "reference"]
-        return {"side_bytes": sum(sides), "reference_bytes": sum(references)}
+        now = {**dict.fromkeys(state["now"]), **{name: state["run"][name] for name in names}}
+        now["capture_fps"] = self._frames / seconds if seconds else None
+        sides = {"side_bytes": self._bytes["side"], "reference_bytes": self._bytes["reference"]}
+        told = {"colour": light.colour, "word": light.word, "sentence": light.sentence}
+        return {**state, "light": told, "now": now, "span": "whole recording", "run": {**state["run"], **sides}}
 
 
-def _facts(index: Index) -> dict[str, Any]:
-    first = next((entry.packet for entry in index.primaries), None)
-    size = {} if first is None else {"width": first.width, "height": first.height, "quality": first.quality}
+class _Stamps:
+    """The first and the last capture time of the primary packets, and how many there are."""
+
+    def __init__(self) -> None:
+        self.count = self.first_ns = self.last_ns = 0
+
+    def see(self, entry: Entry) -> None:
+        """Called with every packet."""
+        if entry.packet.role != "primary":
+            return
+        pts_ns = entry.packet.pts_ns
+        self.first_ns = min(self.first_ns, pts_ns) if self.count else pts_ns
+        self.last_ns = max(self.last_ns, pts_ns) if self.count else pts_ns
+        self.count += 1
+
+
+def _facts(index: Index, first: Packet) -> dict[str, Any]:
+    size = {"width": first.width, "height": first.height, "quality": first.quality}
     return {name: index.stream.get(name) for name in ("model", "device", "encode_device")} | size
 
 

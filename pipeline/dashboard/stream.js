@@ -40,6 +40,7 @@ export class Stream {
     this.begin = data.begin_s ?? 0;
     put(this.find('.title'), data.title);
     this.makeRanges();
+    this.node.classList.toggle('recording', Boolean(data.pictures));
     if (data.pictures) this.pictures.browse(data.pictures);
     else this.pictures.tell(data.picture);
   }
