@@ -68,13 +68,14 @@ class Record(Stage):
     _recorder: Recorder | None = field(init=False, repr=False, default=None)
     _calibration: bytes | None = field(init=False, repr=False, default=None)
     _preview_due_ns: int | None = field(init=False, repr=False, default=None)
+    _version: str = field(init=False, repr=False, default="")
     _ended: bool = field(init=False, repr=False, default=False)
     _cpu_ns: int = field(init=False, repr=False, default=0)
 
     def open(self, context: Context) -> None:
         import cv2  # noqa: F401 - not at the first frame
 
-        self._context = context
+        self._context, self._version = context, metadata.version("sidecast")
         if self.calibration is not None:
             try:
                 self._calibration = Path(self.calibration).read_bytes()
@@ -166,7 +167,7 @@ class Record(Stage):
     def _stream(self) -> dict[str, Any]:
         context = self._context
         facts = {name: context.facts[name] for name in FACTS if name in context.facts}
-        return {**facts, "node": context.node, "threads": context.threads, "sidecast": metadata.version("sidecast")}
+        return {**facts, "node": context.node, "threads": context.threads, "sidecast": self._version}
 
     def _metrics(self) -> dict[str, float]:
         """All counters and gauges of the node, by name and labels; no buckets."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import Field
 
@@ -139,6 +139,7 @@ class Replay(Source):
                     return
                 if self._context.stop.is_set():
                     return
+                self._account(item)
                 yield self._stamped(item)
             turn += 1
 
@@ -147,7 +148,6 @@ class Replay(Source):
         bare = replace(entry.packet, frame_id=entry.packet.frame_id + more_ids, pts_ns=entry.packet.pts_ns + more_ns)
         try:
             packet = replace(bare, payload=self._reader.packet(entry.place).payload)
-            self._account(packet)
             paired = entry.pair is not None or entry.side_lost or self.side is not None
             if packet.role != "primary" or self.packets_only or not paired:
                 return packet
@@ -159,12 +159,8 @@ class Replay(Source):
     def _paired(self, entry: Entry, packet: Packet, more_ids: int, more_ns: int) -> StereoPair:
         side = self._side(entry, packet)
         if side is None:
-            self._context.ledger.note(packet.frame_id, unpaired=1.0)
-            self._context.metrics.unpaired.inc()
             return StereoPair(packet, None)
         offset_ns = entry.pair.offset_ns if entry.pair else side.pts_ns - entry.packet.pts_ns
-        self._context.ledger.note(packet.frame_id, side_offset_ms=offset_ns / MS)
-        self._context.metrics.pair_offset_seconds.set(offset_ns / S)
         side = replace(side, frame_id=side.frame_id + more_ids, pts_ns=side.pts_ns + more_ns, role="side")
         return StereoPair(packet, side, offset_ns)
 
@@ -202,17 +198,24 @@ class Replay(Source):
         pixels = unpack(packet.payload, packet.width, packet.height)
         return Frame(pixels, packet.view, packet.frame_id, packet.pts_ns, packet.taken_ns, "side")
 
-    def _account(self, packet: Packet) -> None:
-        size, metrics = len(packet.payload), self._context.metrics
+    def _account(self, item: Packet | StereoPair) -> None:
+        """Count what is handed over now, as `receive` and `pair` would have."""
+        packet = _packet_of(item)
+        size, metrics, note = len(packet.payload), self._context.metrics, self._context.ledger.note
         metrics.payload_bytes.labels(packet.role).inc(size)
-        if packet.role == "primary":
-            self._context.ledger.frame_in(packet.frame_id, packet.pts_ns)
-            self._context.ledger.note(
-                packet.frame_id,
-                payload_bytes=size,
-                wire_bytes=HEADER_BYTES + size,
-                bpp=8 * size / (packet.width * packet.height),
-            )
+        if packet.role != "primary":
+            return
+        self._context.ledger.frame_in(packet.frame_id, packet.pts_ns)
+        bpp = 8 * size / (packet.width * packet.height)
+        note(packet.frame_id, payload_bytes=size, wire_bytes=HEADER_BYTES + size, bpp=bpp)
+        if isinstance(item, Packet):
+            return
+        if item.side is None:
+            note(packet.frame_id, unpaired=1.0)
+            metrics.unpaired.inc()
+        else:
+            note(packet.frame_id, side_offset_ms=item.offset_ns / MS)
+            metrics.pair_offset_seconds.set(item.offset_ns / S)
 
     def _refuse(self, packet: Packet, why: str) -> None:
         if packet.role == "primary":
@@ -225,7 +228,7 @@ class Replay(Source):
 
     def _wait(self, item: Packet | StereoPair) -> bool:
         """Until the item is due; False where the user wants no more."""
-        packet = item.primary if isinstance(item, StereoPair) else item
+        packet = _packet_of(item)
         if self.step and packet.role == "primary":
             return self._await_enter(packet.frame_id)
         clock = self._context.clock
@@ -246,14 +249,12 @@ class Replay(Source):
 
     def _stamped(self, item: Packet | StereoPair) -> Packet | StereoPair:
         """This node hands it over now, by its own clock."""
-        now_ns = self._context.clock.wall_ns()
-        if isinstance(item, StereoPair) and isinstance(item.primary, Packet):
-            return replace(item, primary=_handed_over(item.primary, now_ns))
-        return _handed_over(item, now_ns) if isinstance(item, Packet) else item
+        packet = replace(_packet_of(item), taken_ns=self._context.clock.wall_ns(), clock_offset_ns=0)
+        return packet if isinstance(item, Packet) else replace(item, primary=packet)
 
 
-def _handed_over(packet: Packet, now_ns: int) -> Packet:
-    return replace(packet, taken_ns=now_ns, clock_offset_ns=0)
+def _packet_of(item: Packet | StereoPair) -> Packet:
+    return cast(Packet, item.primary if isinstance(item, StereoPair) else item)
 
 
 def _files(given: str | list[str]) -> list[Path]:

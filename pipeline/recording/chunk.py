@@ -10,9 +10,10 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 from mcap.opcode import Opcode
-from mcap.records import ChunkIndex, MessageIndex
+from mcap.records import ChunkIndex
 
 from pipeline.recording.layout import record_bytes
 
@@ -22,6 +23,9 @@ MESSAGE_HEAD = struct.Struct("<BQHIQQ")
 """Opcode, length, channel, sequence, log time, publish time; the data follow."""
 CHUNK_HEAD = struct.Struct("<BQQQQIIQ")
 """Opcode, length, first and last log time, bytes of the records, their CRC, 0 (no compression), their bytes again."""
+
+INDEX_HEAD = struct.Struct("<BQHI")
+"""Opcode, length, channel, bytes of the entries; these follow: log time and place of each message."""
 
 Offsets = Mapping[int, list[tuple[int, int]]]
 """By channel: log time and place in the chunk of each message."""
@@ -34,7 +38,13 @@ def head_bytes(first_ns: int, last_ns: int, crc: int, length: int) -> bytes:
 
 def index_bytes(offsets: Offsets) -> bytes:
     """The MessageIndexes that follow a chunk."""
-    return record_bytes(*(MessageIndex(channel, offsets[channel]) for channel in sorted(offsets)))
+    return b"".join(_message_index(channel, offsets[channel]) for channel in sorted(offsets))
+
+
+def _message_index(channel: int, entries: list[tuple[int, int]]) -> bytes:
+    """Packed here, as it is in every chunk: the mcap package takes ten times as long."""
+    head = INDEX_HEAD.pack(Opcode.MESSAGE_INDEX, 6 + 16 * len(entries), channel, 16 * len(entries))
+    return head + struct.pack(f"<{2 * len(entries)}Q", *chain.from_iterable(entries))
 
 
 @dataclass(slots=True)
@@ -74,7 +84,7 @@ class ChunkInMaking:
         places, at = {}, start + len(self.data)
         for channel in sorted(self.offsets):
             places[channel] = at
-            at += 9 + 6 + 16 * len(self.offsets[channel])
+            at += INDEX_HEAD.size + 16 * len(self.offsets[channel])
         first_ns, last_ns = self.times()
         return record_bytes(
             ChunkIndex(

@@ -28,7 +28,7 @@ of them every row less the row above it, modulo 256.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -129,7 +129,15 @@ class Pair:
 
     def to_json(self) -> bytes:
         """The message; `crc32c` is over the rest of it, so that it can be trusted in a damaged chunk too."""
-        fields = asdict(self)
+        side = self.side
+        fields = {
+            "frame_id": self.frame_id,
+            "stream_id": self.stream_id,
+            "sequence": self.sequence,
+            "side": side and {name: getattr(side, name) for name in SideKey.__slots__},
+            "offset_ns": self.offset_ns,
+            "stored": self.stored,
+        }
         return json.dumps({**fields, "crc32c": _crc(fields)}).encode()
 
     @classmethod

@@ -196,6 +196,7 @@ def test_step_waits_for_enter(context, file, monkeypatch, typed, count):
     monkeypatch.setattr("sys.stdin", io.StringIO(typed))
     monkeypatch.setattr(replay.select, "select", lambda *_: ([1], [], []))
     assert len(played(context, file, step=True)) == count
+    assert len(context.ledger.rows()) == count  # a frame that was not wanted has not come in
 
 
 def test_damage_is_told_with_its_place(context, file, caplog):
