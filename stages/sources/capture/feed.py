@@ -151,7 +151,6 @@ class Feed:
             load = tuple(device.retrieve() for device in devices)
             stamped = zip(self.stamps, arrivals, strict=True)
             taken = [stamps.stamp(arrival.arrived_ns, arrival.pts_ns) for stamps, arrival in stamped]
-            self._tell_jumps(devices)
             now_ns = self._clock.monotonic_ns()
             if not warm and now_ns < warm_ns:
                 self.watchdog.opened(now_ns)
@@ -159,6 +158,7 @@ class Feed:
             if not warm:
                 warm = True
                 self._settle(devices)
+            self._tell_jumps(devices)
             self._came(devices[0].name, now_ns)
             self._put(taken, load)
 
