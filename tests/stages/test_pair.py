@@ -16,6 +16,7 @@ from pipeline.stage import Context, Source
 from pipeline.types import Frame, Item, Packet, Role, StereoPair, View
 from stages.pair import Pair
 from stages.sources.kitti import Kitti
+from stages.sources.times import read_table
 from stages.sources.video import Video
 
 MS = 1_000_000
@@ -304,3 +305,48 @@ def test_phone_videos_of_different_lengths_pair_by_time(data: Path, clip: str) -
     left.close()
     assert out == [(i, i) for i, _ in out]
     assert out[-1][0] == {"kitchen": 312, "rooftop": 295}[clip]
+
+
+@pytest.mark.parametrize("policy", ["exact", "nearest"])
+def test_every_frame_of_an_unsynchronised_drive_has_its_right_partner(data: Path, policy: str) -> None:
+    """Against the tables of times themselves: left frame 23 and right frame 22 are missing in the recording."""
+    folder = data / "kitti_drive_gray_video"
+    left, right = (
+        {row.frame_id or 0: row.pts_ns for row in read_table(folder / f"{view}_frames.csv")}
+        for view in ("left", "right")
+    )
+    side = Side(given=[frame(0, "right", pts_ns=t) for t in right.values()])
+    side.given = [replace(f, frame_id=i) for f, i in zip(side.given, right, strict=True)]
+    pair, context = opened(policy=policy, tolerance_ms=50, side=side)
+    out = dict(ids(run(pair, [packet(i, pts_ns=t) for i, t in left.items()])))
+
+    def partner(frame_id: int) -> int | None:
+        if policy == "exact":
+            return frame_id if frame_id in right else None
+        best = min(right, key=lambda i: abs(right[i] - left[frame_id]))
+        return best if abs(right[best] - left[frame_id]) <= 50 * MS else None
+
+    assert out == {i: partner(i) for i in left}
+    assert len(out) == 199
+    assert [i for i, found in out.items() if found is None] == [22]
+    assert context.metrics.registry.get_sample_value("sidecast_frames_unpaired_total") == 1
+
+
+def test_an_outage_of_the_side_camera_is_waited_for_once() -> None:
+    clock = FakeClock()
+    pair, context = opened(clock, policy="nearest", max_wait_ms=30, side=Camera(given=right([0])))
+    pair._camera.wait = lambda seconds: clock.sleep(seconds)  # type: ignore[union-attr, method-assign]
+    out = run(pair, [packet(i) for i in range(50)])
+    assert ids(out) == [(i, None) for i in range(50)]
+    assert clock.now_ns == 30 * MS
+
+
+def test_what_a_nested_camera_went_through_is_in_the_facts() -> None:
+    @dataclass(kw_only=True)
+    class Telling(Camera):
+        def close(self) -> None:
+            self.context.facts.update(camera_right={"reopened": 2}, expected_frames=5)
+
+    pair, context = opened(policy="nearest", side=Telling())
+    pair.close()
+    assert context.facts == {"camera_right": {"reopened": 2}}
