@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -204,3 +203,47 @@ def test_any_interleaving_with_bounds_loses_nothing(
     pairing.end_sides()
     out += pairing.decide(now, now)
     assert [m.primary for m in out] == both[0]
+
+
+def live_pairing() -> Pairing[Stamp, Stamp]:
+    return Pairing("nearest", tolerance_ns=50 * MS, max_wait_ns=30 * MS, live=True, wait_for_silent=False)
+
+
+def test_a_silent_source_is_waited_for_once() -> None:
+    pairing = live_pairing()
+    first, second, third = stamps([1, 2, 3])
+    pairing.add_primary(first, first, 0)
+    assert (list(pairing.decide(29 * MS)), pairing.wait_left_ns(29 * MS)) == ([], MS)
+    assert ids(list(pairing.decide(30 * MS))) == [(1, None)]
+    pairing.add_primary(second, second, 31 * MS)
+    assert pairing.wait_left_ns(31 * MS) == 0
+    assert ids(list(pairing.decide(31 * MS))) == [(2, None)]
+    pairing.add_side(Stamp(9, 0), Stamp(9, 0))
+    pairing.add_primary(third, third, 40 * MS)
+    assert pairing.wait_left_ns(40 * MS) == 30 * MS
+    assert list(pairing.decide(40 * MS)) == []
+
+
+def test_a_source_that_sends_is_waited_for_again_and_again() -> None:
+    """Something came during the wait, only not the frame that was wanted."""
+    pairing = live_pairing()
+    for i in range(1, 4):
+        primary = Stamp(i, i * PERIOD)
+        pairing.add_primary(primary, primary, i * PERIOD)
+        pairing.add_side(Stamp(i, i * PERIOD - 60 * MS), primary)
+        assert list(pairing.decide(i * PERIOD + 29 * MS)) == []
+        assert ids(list(pairing.decide(i * PERIOD + 30 * MS))) == [(i, None)]
+
+
+def test_live_frames_pair_again_when_a_clock_was_set_back() -> None:
+    """Without that, every primary of the next hour would be decided before its side frame came."""
+    pairing = live_pairing()
+    hour = 3600 * 1000 * MS
+    for step in (0, -hour):
+        for i in range(5):
+            primary, side = Stamp(i, hour + step + i * PERIOD), Stamp(100 + i, hour + step + i * PERIOD + MS)
+            pairing.add_primary(primary, primary, i)
+            if (step, i) != (-hour, 0):  # the side source has yet to tell that the clock was set
+                assert list(pairing.decide(i)) == []
+            pairing.add_side(side, side)
+            assert ids(list(pairing.decide(i))) == [(i, 100 + i)]

@@ -334,7 +334,7 @@ def test_every_frame_of_an_unsynchronised_drive_has_its_right_partner(data: Path
 
 def test_an_outage_of_the_side_camera_is_waited_for_once() -> None:
     clock = FakeClock()
-    pair, context = opened(clock, policy="nearest", max_wait_ms=30, side=Camera(given=right([0])))
+    pair, _ = opened(clock, policy="nearest", max_wait_ms=30, side=Camera(given=right([0])))
     pair._camera.wait = lambda seconds: clock.sleep(seconds)  # type: ignore[union-attr, method-assign]
     out = run(pair, [packet(i) for i in range(50)])
     assert ids(out) == [(i, None) for i in range(50)]
