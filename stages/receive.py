@@ -19,15 +19,13 @@ from pipeline.stage import Context, Source
 from pipeline.types import Item, Packet
 from pipeline.wakeup import Wakeup
 from pipeline.wire import MAX_MESSAGE, serialize
+from stages.link_thread import LINGER_MS, POLL_MS, LinkThread
 
 if TYPE_CHECKING:
     import zmq
 
 __all__ = ["Receive"]
 
-POLL_MS = 100
-INSECURE_LOG_NS = 60_000_000_000
-LINGER_MS = 1000
 GOODBYE_NS = 2_000_000_000
 """How long the end waits for the encoder to have heard that all is written."""
 TURN_AWAY_NS = 1_200_000_000
@@ -37,7 +35,7 @@ TURN_MESSAGES = 64
 
 
 @dataclass(kw_only=True)
-class Receive(Source):
+class Receive(LinkThread, Source):
     """Listens for one `send` at a time and yields its packets in order, each once."""
 
     cause: ClassVar[Cause | None] = "network"
@@ -47,16 +45,8 @@ class Receive(Source):
         bool, Field(description="allow an address that other machines can reach, without encryption")
     ] = False
 
-    _context: Context = field(init=False, repr=False)
     _end: ReceivingEnd = field(init=False, repr=False)
-    _changed: threading.Condition = field(init=False, repr=False)
-    _wakeup: Wakeup = field(init=False, repr=False)
-    _zmq: zmq.Context[zmq.Socket[bytes]] = field(init=False, repr=False)
-    _socket: zmq.Socket[bytes] = field(init=False, repr=False)
-    _thread: threading.Thread = field(init=False, repr=False)
     _reading: bool = field(init=False, repr=False, default=False)
-    _closing: bool = field(init=False, repr=False, default=False)
-    _warn_due_ns: int = field(init=False, repr=False, default=0)
 
     def open(self, context: Context) -> None:
         """Take the address; nobody is answered before `read`, when the weights of this node are known."""
@@ -95,9 +85,7 @@ class Receive(Source):
         self._context.facts["complete"] = False
         self._end = ReceivingEnd(self._context, self.bind)
         self._context.ledger.watch(self._settled)
-        # From here on the socket belongs to the thread.
-        self._thread = threading.Thread(target=self._serve, name="receive-link", daemon=True)
-        self._thread.start()
+        self._start_thread("receive-link")
         self._reading = True
         while (packet := self._next()) is not None:
             yield packet
@@ -194,26 +182,6 @@ class Receive(Source):
 
     # Everything below runs in the link's own thread.
 
-    def _serve(self) -> None:
-        """Serve until `close`. An error goes on to the runner, after a word to the encoder, and ends the node."""
-        import zmq
-
-        try:
-            poller = zmq.Poller()
-            poller.register(self._socket, zmq.POLLIN)
-            poller.register(self._wakeup.fileno(), zmq.POLLIN)
-            while not self._closing:
-                poller.poll(POLL_MS)
-                self._wakeup.clear()
-                self._turn()
-                self._warn()
-            self._turn()
-        except Exception as error:
-            self._say_farewell(error)
-            raise
-        finally:
-            self._socket.close(linger=LINGER_MS)
-
     def _say_farewell(self, error: Exception) -> None:
         import zmq
 
@@ -245,7 +213,4 @@ class Receive(Source):
                 self._end.refuse(f"expected a message of one part, found {len(parts)}")
 
     def _warn(self) -> None:
-        end, now = link_endpoint(self.bind), self._context.clock.monotonic_ns()
-        if end and not end.loopback and now >= self._warn_due_ns:
-            self._warn_due_ns = now + INSECURE_LOG_NS
-            self._context.log.warning("insecure: whoever reaches %s can send frames, unencrypted", self.bind)
+        self._warn_insecure(self.bind, "insecure: whoever reaches %s can send frames, unencrypted")

@@ -14,10 +14,11 @@ from pipeline.config.addresses import link_endpoint
 from pipeline.errors import LinkError, WireError
 from pipeline.latency import Cause
 from pipeline.sending import SendingEnd
-from pipeline.stage import Context, Stage
+from pipeline.stage import Context
 from pipeline.types import Item, Packet
 from pipeline.wakeup import Wakeup
 from pipeline.wire import MAX_MESSAGE, parse, serialize
+from stages.link_thread import LINGER_MS, LinkThread
 
 if TYPE_CHECKING:
     import zmq
@@ -25,13 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["Send"]
 
 WINDOW = {"lossless": 8, "live": 2}
-POLL_MS = 100
-INSECURE_LOG_NS = 60_000_000_000
-LINGER_MS = 1000
 
 
 @dataclass(kw_only=True)
-class Send(Stage):
+class Send(LinkThread):
     """Sends packets to `receive` of another node; waits while that has no room for more."""
 
     settles: ClassVar[bool] = False
@@ -53,15 +51,7 @@ class Send(Stage):
         bool, Field(description="allow an address that other machines can reach, without encryption")
     ] = False
 
-    _context: Context = field(init=False, repr=False)
     _end: SendingEnd = field(init=False, repr=False)
-    _changed: threading.Condition = field(init=False, repr=False)
-    _wakeup: Wakeup = field(init=False, repr=False)
-    _zmq: zmq.Context[zmq.Socket[bytes]] = field(init=False, repr=False)
-    _socket: zmq.Socket[bytes] = field(init=False, repr=False)
-    _thread: threading.Thread = field(init=False, repr=False)
-    _closing: bool = field(init=False, repr=False, default=False)
-    _warn_due_ns: int = field(init=False, repr=False, default=0)
 
     def open(self, context: Context) -> None:
         """Start to look for the decoder; it need not be there yet."""
@@ -80,9 +70,7 @@ class Send(Stage):
             self._zmq.destroy(linger=0)
             self._wakeup.close()
             raise LinkError(f"cannot connect to {self.connect}: {error.strerror}; expected tcp://HOST:PORT") from None
-        # From here on the socket belongs to the thread.
-        self._thread = threading.Thread(target=self._serve, name="send-link", daemon=True)
-        self._thread.start()
+        self._start_thread("send-link")
 
     def process(self, item: Item) -> Iterator[Item]:
         """Take a packet as soon as there is room for it; LinkError if the decoder's node has failed."""
@@ -161,29 +149,6 @@ class Send(Stage):
             raise
         return dealer
 
-    def _serve(self) -> None:
-        """Serve until `close`. An error goes on to the runner, after a word to the decoder, and ends the node."""
-        try:
-            while not self._closing:
-                self._wait()
-                self._turn()
-                self._warn()
-            self._turn()
-        except Exception as error:
-            self._say_farewell(error)
-            raise
-        finally:
-            self._socket.close(linger=LINGER_MS)
-
-    def _wait(self) -> None:
-        import zmq
-
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._wakeup.fileno(), zmq.POLLIN)
-        poller.poll(POLL_MS)
-        self._wakeup.clear()
-
     def _say_farewell(self, error: Exception) -> None:
         import zmq
 
@@ -231,7 +196,4 @@ class Send(Stage):
                 self._end.handed_over(message, len(data))
 
     def _warn(self) -> None:
-        end, now = link_endpoint(self.connect), self._context.clock.monotonic_ns()
-        if end and not end.loopback and now >= self._warn_due_ns:
-            self._warn_due_ns = now + INSECURE_LOG_NS
-            self._context.log.warning("insecure: frames go to %s unencrypted, to whoever answers there", self.connect)
+        self._warn_insecure(self.connect, "insecure: frames go to %s unencrypted, to whoever answers there")
