@@ -7,6 +7,7 @@ import contextlib
 import csv
 import io
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,13 +51,14 @@ def main(args: argparse.Namespace) -> int:
     """Write it. Raises SourceError where the recording cannot be read."""
     output = args.output or _beside(args.files[0], args.to)
     if args.to == "csv":
-        frames = _write_table(args.files, output)
+        index = _write_table(args.files, output)
+        if why := index.shortcomings:
+            print(f"{args.files[0]} is not complete: {'; '.join(why)}", file=sys.stderr)
     else:
         index = open_index(args.files)
         if code := _decode(index, output, args):
             return code
-        frames = index.roles["primary"]
-    print(f"{output}: {frames} frames")
+    print(f"{output}: {index.roles['primary']} frames")
     return 0
 
 
@@ -72,8 +74,8 @@ def _beside(file: Path, kind: str) -> Path:
     return file.with_name(stem if kind == "png" else f"{stem}.{kind}")
 
 
-def _write_table(files: Sequence[Path], output: Path) -> int:
-    """Row by row, for a recording may be long; returns how many frames it has."""
+def _write_table(files: Sequence[Path], output: Path) -> Index:
+    """Row by row, for a recording may be long; returns what the recording holds in all."""
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
@@ -84,7 +86,7 @@ def _write_table(files: Sequence[Path], output: Path) -> int:
         unfinished.replace(output)
     finally:
         unfinished.unlink(missing_ok=True)
-    return index.roles["primary"]
+    return index
 
 
 def _row(entry: Entry) -> dict[str, Any]:
