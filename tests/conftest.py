@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,3 +51,21 @@ def reference() -> Path:
     if not (folder / "make_checkpoint.py").is_file():
         skip_or_fail(f"there are no reference models in {folder} (set SIDECAST_REFERENCE)")
     return folder
+
+
+CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+CHROMIUM += ["--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="module")  # its event loop must not run on in the tests of others
+def browser(need: Callable[[str, str], None]) -> Iterator[Browser]:
+    """Debian's Chromium without a window; it looks for nothing on the Internet."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        skip_or_fail("playwright is not installed (pip install '.[dev]')")
+    need("chromium", "chromium")
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM)
+        yield found
+        found.close()
