@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import random
 import struct
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ from mcap.writer import Writer as McapWriter
 
 from pipeline.errors import SourceError
 from pipeline.recording import layout
+from pipeline.recording.chunk import ChunkInMaking, index_bytes
 from pipeline.recording.index import Index, open_index
-from pipeline.recording.layout import BITS
-from pipeline.recording.scan import Scan
+from pipeline.recording.layout import BITS, METRICS
+from pipeline.recording.scan import MAX_MESSAGES, Scan
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def test_forty_flipped_bits_are_each_reported_and_the_undamaged_frames_play(tmp_
 
 def test_any_single_flipped_bit_is_reported_with_its_place(tmp_path, whole):
     rng = random.Random(9)
-    places = [*rng.sample(range(len(whole)), 150), *range(len(whole) - 60, len(whole)), *range(40)]
+    places = [*rng.sample(range(len(whole)), 60), *range(len(whole) - 60, len(whole)), *range(40)]
     for place in places:
         data = bytearray(whole)
         data[place] ^= 1 << rng.randrange(8)
@@ -160,3 +162,35 @@ def test_a_file_that_is_none_of_ours_is_refused_with_one_sentence(tmp_path, data
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(SourceError, match=r"none\.mcap: No such file"):
         list(Scan(tmp_path / "none.mcap").messages())
+
+
+@pytest.mark.parametrize(("count", "size"), [(4000, 40), (200, 60_000)])
+def test_a_reading_takes_no_more_memory_for_a_longer_recording(tmp_path, count, size):
+    recordings.record(tmp_path, [recordings.packet(i, size) for i in range(count)])
+    path = tmp_path / "recording.mcap"
+    tracemalloc.start()
+    try:
+        index = open_index([path])
+        assert sum(1 for _ in index.entries()) == index.messages[BITS] == count
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_becomes_shorter_while_it_is_read_is_told_in_a_sentence(tmp_path, whole):
+    path = tmp_path / "shrinking.mcap"
+    path.write_bytes(whole)
+    entries = open_index([path]).entries()
+    next(entries)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SourceError, match=r"shrinking\.mcap became shorter while it was read"):
+        list(entries)
+
+
+def test_a_chunk_of_more_messages_than_ours_have_is_damage(tmp_path):
+    chunk = ChunkInMaking(0)
+    for i in range(MAX_MESSAGES + 1):
+        chunk.add(METRICS, i, 0, 0, b"{}")
+    index = index_of(tmp_path, layout.prefix() + bytes(chunk.seal()) + index_bytes(chunk.offsets))
+    assert index.messages[METRICS] == MAX_MESSAGES
+    assert "what is no message in a chunk" in index.damage[0].what
