@@ -23,6 +23,7 @@ COMMANDS = {
     "graph": ("tools.graph", "draw a configuration as a Mermaid diagram"),
     "stages": ("tools.stages", "list the stages that there are, with their keys"),
     "replay": ("tools.replay", "play a recording through a decoder into sinks, or onto a link"),
+    "dashboard": ("tools.dashboard", "recordings in a browser: what they cost, and their pictures"),
     "info": ("tools.info", "what a recording holds, and whether all of it is there"),
     "repair": ("tools.repair", "make a truncated or damaged recording whole"),
     "export": ("tools.export", "a recording as mp4, png or csv"),
