@@ -24,6 +24,8 @@ from stages.recorder import Job, Recorder
 __all__ = ["Record"]
 
 MB = 1_000_000
+MAX_CALIBRATION = 16 * MB
+"""Bytes; every file of a recording carries it, and readers keep it in memory."""
 FACTS = (
     "model",
     "model_id",
@@ -81,6 +83,10 @@ class Record(Stage):
                 self._calibration = Path(self.calibration).read_bytes()
             except OSError as error:
                 raise ConfigError(f"record: calibration {self.calibration}: {error.strerror or error}") from error
+            if (size := len(self._calibration)) > MAX_CALIBRATION:
+                raise ConfigError(
+                    f"record: calibration {self.calibration} has {size} bytes, at most {MAX_CALIBRATION} are attached"
+                )
 
     def process(self, item: Item) -> Iterator[Item]:
         begin_ns = time.thread_time_ns()

@@ -118,6 +118,13 @@ def test_a_missing_calibration_is_named(tmp_path):
         opened(tmp_path, calibration=str(tmp_path / "calib.txt"))
 
 
+def test_a_calibration_that_is_none_is_refused(tmp_path):
+    with (tmp_path / "video.mp4").open("wb") as file:
+        file.truncate(20_000_000)
+    with pytest.raises(ConfigError, match=r"video\.mp4 has 20000000 bytes, at most 16000000 are attached"):
+        opened(tmp_path, calibration=str(tmp_path / "video.mp4"))
+
+
 def test_what_is_there_is_never_written_over(tmp_path):
     (tmp_path / "recording_0002.mcap.part").touch()
     recordings.record(tmp_path, [recordings.packet(0)])
