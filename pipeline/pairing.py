@@ -16,9 +16,6 @@ from typing import Generic, Literal, TypeVar
 
 __all__ = ["Match", "Pairing", "Policy", "Stamp"]
 
-SET_BACK_NS = 1_000_000_000
-"""Side frames of live sources come in order; one that is so much older than the newest tells that a clock was set back."""
-
 Policy = Literal["exact", "nearest", "latest"]
 
 P = TypeVar("P")
@@ -107,11 +104,8 @@ class Pairing(Generic[P, S]):
     def add_side(self, stamp: Stamp, item: S) -> None:
         """A side frame arrived."""
         self._sides_seen, self._silent = self._sides_seen + 1, False
-        newest = self._newest or stamp
-        if self._live and self._policy != "exact" and stamp.time_ns < newest.time_ns - SET_BACK_NS:
-            self._sides.clear()
-            newest = stamp
         self._sides.append((stamp, item))
+        newest = self._newest or stamp
         self._newest = Stamp(max(newest.frame_id, stamp.frame_id), max(newest.time_ns, stamp.time_ns))
 
     def end_sides(self) -> None:

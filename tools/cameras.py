@@ -104,8 +104,8 @@ def probe(camera: int | str, clock: Clock, seconds: float) -> Iterator[str]:
 
 def _measured(device: Device, clock: Clock, seconds: float) -> Iterator[str]:
     stamps, arrivals, late_ms, size = Stamps(), list[Arrival](), list[float](), ""
-    begin_ns = clock.monotonic_ns() + WARM_UP_NS
-    while clock.monotonic_ns() < begin_ns + round(seconds * 1e9):
+    begin_ns = clock.wall_ns() + WARM_UP_NS
+    while clock.wall_ns() < begin_ns + round(seconds * 1e9):
         arrival = device.grab()
         if arrival is None:
             continue

@@ -233,17 +233,3 @@ def test_a_source_that_sends_is_waited_for_again_and_again() -> None:
         pairing.add_side(Stamp(i, i * PERIOD - 60 * MS), primary)
         assert list(pairing.decide(i * PERIOD + 29 * MS)) == []
         assert ids(list(pairing.decide(i * PERIOD + 30 * MS))) == [(i, None)]
-
-
-def test_live_frames_pair_again_when_a_clock_was_set_back() -> None:
-    """Without that, every primary of the next hour would be decided before its side frame came."""
-    pairing = live_pairing()
-    hour = 3600 * 1000 * MS
-    for step in (0, -hour):
-        for i in range(5):
-            primary, side = Stamp(i, hour + step + i * PERIOD), Stamp(100 + i, hour + step + i * PERIOD + MS)
-            pairing.add_primary(primary, primary, i)
-            if (step, i) != (-hour, 0):  # the side source has yet to tell that the clock was set
-                assert list(pairing.decide(i)) == []
-            pairing.add_side(side, side)
-            assert ids(list(pairing.decide(i))) == [(i, 100 + i)]

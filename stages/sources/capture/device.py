@@ -19,7 +19,7 @@ class Arrival:
     """A picture has come; `Device.retrieve` brings it."""
 
     arrived_ns: int
-    """By the monotonic clock."""
+    """By this machine's wall clock, ns since the Unix epoch."""
     pts_ns: int | None
     """By the stream's own clock; None where it has none."""
 

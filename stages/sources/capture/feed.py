@@ -17,7 +17,7 @@ from pipeline.clock import Clock
 from pipeline.errors import SourceError
 from pipeline.types import Pixels
 from stages.sources.capture.device import Arrival, Device
-from stages.sources.capture.stamps import Stamps, WallClock
+from stages.sources.capture.stamps import Stamps
 from stages.sources.capture.watchdog import Watchdog
 
 __all__ = ["Feed", "Shot", "Told"]
@@ -64,7 +64,6 @@ class Feed:
         self._make, self._clock, self._told = devices, clock, told
         self._silence_ns, self._warm_up_ns = round(silence_s * SECOND_NS), round(warm_up_s * SECOND_NS)
         self.watchdog = Watchdog(self._silence_ns)
-        self._wall = WallClock(clock)
         self._shots: deque[Shot] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -188,13 +187,11 @@ class Feed:
         self._told.up(True)
         if outage_ns:
             self._told.warn(f"camera {name} is back after {outage_ns / 1e9:.1f} s")
-        if step_ns := self._wall.step_ns():
-            self._told.warn(f"the wall clock was set by {step_ns / 1e9:+.1f} s; capture times follow it")
 
     def _put(self, taken_ns: list[int], load: tuple[Callable[[], Pixels], ...]) -> None:
         if not self._taking:
             return  # the other stages are still being opened; a frame counts once somebody could take it
-        shot = Shot(self._next_id, tuple(self._wall.of(t) for t in taken_ns), load)
+        shot = Shot(self._next_id, tuple(taken_ns), load)
         self._next_id += 1
         with self._changed:
             self._shots.append(shot)

@@ -75,7 +75,7 @@ class LocalCamera:
             self._due_ns += self._file_step_ns
         if self._capture is None or not self._capture.grab():
             raise SourceError(f"camera {self.name} gives no more frames")
-        return Arrival(self._clock.monotonic_ns(), None)
+        return Arrival(self._clock.wall_ns(), None)
 
     def retrieve(self) -> Callable[[], Pixels]:
         import cv2

@@ -95,7 +95,7 @@ class NetworkCamera:
         self._frame = self._frames.pop(0)
         if self._frame.is_corrupt:
             return None
-        return Arrival(self._clock.monotonic_ns(), self._pts_ns(self._frame))
+        return Arrival(self._clock.wall_ns(), self._pts_ns(self._frame))
 
     def retrieve(self) -> Callable[[], Pixels]:
         frame = self._frame

@@ -1,55 +1,20 @@
-"""Capture times by this machine's wall clock, from arrivals and from a stream's own clock. No threads, no devices."""
+"""Capture times by this machine's clock, from arrivals and from a stream's own clock. No threads, no devices."""
 
 from __future__ import annotations
 
 from collections import deque
 
-from pipeline.clock import Clock
-
-__all__ = ["JUMP_NS", "WINDOW_NS", "Stamps", "WallClock"]
+__all__ = ["JUMP_NS", "WINDOW_NS", "Stamps"]
 
 SECOND_NS = 1_000_000_000
 WINDOW_NS = 30 * SECOND_NS
 """The anchor is the least delay of this time: short enough to follow a clock that drifts by 100 ppm within 3 ms."""
 JUMP_NS = SECOND_NS
 """A stream whose clock differs by more than this from what it was has begun anew."""
-STEP_NS = SECOND_NS // 10
-READINGS = 3
-
-
-class WallClock:
-    """Turns monotonic times into wall clock times, and notices when somebody sets the wall clock."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._ahead_ns = self._read()
-
-    def of(self, monotonic_ns: int) -> int:
-        """That moment in ns since the Unix epoch, as the wall clock is now."""
-        return monotonic_ns + self._ahead_ns
-
-    def step_ns(self) -> int:
-        """Read the clocks; returns by how much the wall clock was set since the last time, 0 if it was not.
-
-        Small corrections, as NTP makes them all the time, are followed and not told.
-        """
-        before_ns, self._ahead_ns = self._ahead_ns, self._read()
-        step = self._ahead_ns - before_ns
-        return step if abs(step) > STEP_NS else 0
-
-    def _read(self) -> int:
-        """Wall minus monotonic; the reading that was interrupted least."""
-        readings = []
-        for _ in range(READINGS):
-            before = self._clock.monotonic_ns()
-            wall = self._clock.wall_ns()
-            after = self._clock.monotonic_ns()
-            readings.append((after - before, wall - (before + after) // 2))
-        return min(readings)[1]
 
 
 class Stamps:
-    """When the frames of one camera were taken, by the monotonic clock; `restart` it when the camera was reopened.
+    """When the frames of one camera were taken, by the clock of their arrivals; `restart` it when it was reopened.
 
     A frame can't arrive before it was taken, so the least of arrival minus pts is the closest to the truth: there the
     stream's clock is anchored. The shortest way through the network remains part of the stamp.

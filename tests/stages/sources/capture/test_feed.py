@@ -62,7 +62,7 @@ class FakeDevice:
             if step == "nothing":
                 return None
         self.bench.log.append(f"grab {self.number}")
-        return Arrival(CLOCK.monotonic_ns(), None)
+        return Arrival(CLOCK.wall_ns(), None)
 
     def retrieve(self) -> Callable[[], np.ndarray]:
         self.bench.log.append(f"retrieve {self.number}")
@@ -254,28 +254,6 @@ def test_data_without_pictures_ends_in_reopening(bench, monkeypatch):
     _until(lambda: bench.opened == 2)
     taken.close()
     assert bench.said == ["camera fake0 sends, but no picture comes of it; trying to open it again"]
-
-
-def test_a_wall_clock_that_is_set_is_told_and_followed(bench):
-    class Stepping(SystemClock):
-        ahead_ns = 0
-
-        def wall_ns(self) -> int:
-            return super().wall_ns() + self.ahead_ns
-
-    clock = Stepping()
-    feed = Feed(bench.devices, clock, Told(bench.said.append), silence_s=30, warm_up_s=0)
-    bench.give()
-    feed.open()
-    taken = Taken(feed, bench)
-    bench.give()
-    before = taken.next()
-    clock.ahead_ns = -3600 * 10**9
-    bench.give()
-    after = taken.next()
-    taken.close()
-    assert before.pts_ns[0] - after.pts_ns[0] == pytest.approx(3600e9, abs=5e9)
-    assert bench.said == ["the wall clock was set by -3600.0 s; capture times follow it"]
 
 
 def _close(feed: Feed, bench: Bench) -> None:

@@ -1,31 +1,14 @@
-"""Times of capture from lists of arrivals; the clocks are turned by the test."""
+"""Times of capture from lists of arrivals."""
 
 from __future__ import annotations
-
-import threading
 
 import numpy as np
 import pytest
 
-from stages.sources.capture.stamps import WINDOW_NS, Stamps, WallClock
+from stages.sources.capture.stamps import WINDOW_NS, Stamps
 
 MS = 1_000_000
 S = 1_000_000_000
-
-
-class Clocks:
-    def __init__(self) -> None:
-        self.now_ns = 5 * S
-        self.ahead_ns = 1_700_000_000 * S
-
-    def monotonic_ns(self) -> int:
-        return self.now_ns
-
-    def wall_ns(self) -> int:
-        return self.now_ns + self.ahead_ns
-
-    def sleep(self, seconds: float, until: threading.Event | None = None) -> None:
-        self.now_ns += round(seconds * S)
 
 
 def _run(stamps: Stamps, pts: list[int], delays: list[int], origin: int = 100 * S) -> list[int]:
@@ -110,29 +93,3 @@ def test_a_clock_that_drifts_is_followed_and_shown(ppm):
     taken = [stamps.stamp(a, p) for a, p in zip(arrivals, pts, strict=True)]
     assert max(abs(t - a) for t, a in zip(taken, arrivals, strict=True)) <= WINDOW_NS * 100 // 1_000_000
     assert stamps.drift_ns / MS == pytest.approx(ppm * 0.6, abs=4)
-
-
-def test_wall_clock_gives_the_time_since_the_epoch():
-    clocks = Clocks()
-    wall = WallClock(clocks)
-    assert wall.of(clocks.now_ns - S) == clocks.wall_ns() - S
-
-
-@pytest.mark.parametrize("step_ns", [3600 * S, -3600 * S, 2 * S])
-def test_a_wall_clock_that_is_set_is_followed_and_told_once(step_ns):
-    clocks = Clocks()
-    wall = WallClock(clocks)
-    clocks.ahead_ns += step_ns
-    clocks.now_ns += S
-    assert wall.step_ns() == step_ns
-    assert wall.of(clocks.now_ns) == clocks.wall_ns()
-    assert wall.step_ns() == 0
-
-
-def test_small_corrections_are_followed_and_not_told():
-    clocks = Clocks()
-    wall = WallClock(clocks)
-    for _ in range(1000):
-        clocks.ahead_ns += MS
-        assert wall.step_ns() == 0
-    assert wall.of(clocks.now_ns) == clocks.wall_ns()
