@@ -24,5 +24,6 @@ TABLE = {
     "quality": "stages.quality:Quality",
     "write_video": "stages.sinks.write_video:WriteVideo",
     "write_images": "stages.sinks.write_images:WriteImages",
+    "display": "stages.sinks.display:Display",
     "write_panels": "stages.sinks.write_panels:WritePanels",
 }
