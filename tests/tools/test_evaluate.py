@@ -75,10 +75,31 @@ def test_everything_comes_from_one_command(drive: Path, ndic: Path, tmp_path: Pa
     assert len({row["bpp"] for row in default}) == 1, "the encoder never sees the side view"
     said = capsys.readouterr()
     assert "BD-rate against hevc444" in said.out
+    assert "one point only, compared with hevc444 at its quality: ndic, ndic (side -1)" in said.out
     assert "side view 1 frame older" in said.out
     assert "3/3 pictures" in said.err
     assert "ndic (side none) is left out: the model needs a side view" in said.err
     assert "3 of 4 pictures are taken" in said.err
+
+
+def test_an_anchor_of_one_point_is_told(drive: Path, ndic: Path, tmp_path: Path, capsys) -> None:
+    options = [
+        "--models",
+        "default",
+        str(ndic),
+        "--anchor",
+        "ndic",
+        "--qualities",
+        "12",
+        "--limit",
+        "1",
+        "--panels",
+        "0",
+    ]
+    assert main(["evaluate", "--data", str(drive), *options, "--rivals", "--out", str(tmp_path / "rd")]) == 0
+    said = capsys.readouterr().out
+    assert "ndic has one point only, and there is no BD-rate against a point: choose another --anchor" in said
+    assert "compared with ndic" not in said
 
 
 def test_parameters_of_a_stream_are_counted_once(drive: Path, tmp_path: Path) -> None:

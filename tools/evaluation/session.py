@@ -168,9 +168,9 @@ def _lines(curves: Sequence[Curve], deltas: Sequence[Delta], anchor: str) -> lis
                 changes = f"{_percent(delta.psnr_percent)} {_percent(delta.ms_ssim_percent)}"
                 lines.append(f"{curve.codec:<{width}}  {changes}   {_ranges(curve)}")
     if anchor in single:
-        lines.append(f"{anchor} has one rate point, and there is no BD-rate against a point: choose another --anchor")
-    if others := [codec for codec in single if codec != anchor]:
-        lines.append(f"one rate point each, compared with {anchor} at its quality alone: {', '.join(others)}")
+        lines.append(f"{anchor} has one point only, and there is no BD-rate against a point: choose another --anchor")
+    elif single:
+        lines.append(f"one point only, compared with {anchor} at its quality: {', '.join(single)}")
     return lines
 
 
