@@ -64,7 +64,7 @@ class Pairing(Generic[P, S]):
         max_age_ns: int = 200_000_000,
         max_wait_ns: int | None = None,
         max_primaries: int | None = None,
-        max_sides: int = 32,
+        max_sides: int = 64,
         live: bool = False,
         wait_for_silent: bool = True,
     ) -> None:

@@ -66,7 +66,7 @@ class Camera(Source):
     ] = 0.3
     silence_s: Annotated[
         float, Field(ge=0.1, le=60, description="without a frame for so long the camera is opened again")
-    ] = 1.0
+    ] = 2.0
     duration_s: Annotated[float, Field(ge=0, description="end after so long; 0: when stopped")] = 0.0
 
     _context: Context = field(init=False, repr=False)

@@ -29,14 +29,16 @@ nodes:
   encoder:
     http: "${encoder_http}"
     stages:
-      - {use: camera, device: "${left}", view: left, size: [96, 64]}
+      - {use: camera, device: "${left}", view: left, size: [96, 64], silence_s: 1}
       - {use: encode_image, role: primary, channel: {policy: latest, capacity: 1}}
       - {use: send, connect: "${link}", mode: live}
   decoder:
     http: "${decoder_http}"
     stages:
       - {use: receive, bind: "${link}"}
-      - {use: pair, policy: nearest, side: {use: camera, device: "${right}", view: right, size: [96, 64]}}
+      - use: pair
+        policy: nearest
+        side: {use: camera, device: "${right}", view: right, size: [96, 64], silence_s: 1}
       - {use: decode_image}
       - {use: write_video}
 """

@@ -51,7 +51,7 @@ OPTIONS = {
 class NetworkCamera:
     """A camera behind a URL."""
 
-    def __init__(self, url: str, clock: Clock, *, silence_s: float = 1.0) -> None:
+    def __init__(self, url: str, clock: Clock, *, silence_s: float = 2.0) -> None:
         """`silence_s`: a read that brings nothing for so long fails."""
         self.name = masked(url)
         self._url, self._clock, self._silence_s = url, clock, silence_s
