@@ -16,7 +16,7 @@ from pipeline.types import Item, Packet, frame_id_of, role_of, stamped_of
 
 __all__ = ["Meter"]
 
-NEVER_ENTERED = ("unreadable", "corrupt")
+NEVER_ENTERED = ("unreadable", "latest", "corrupt")
 """Drops of frames that the head of the chain counts but cannot hand on."""
 
 MS, S = 1e6, 1e9
