@@ -35,10 +35,11 @@ def main(args: argparse.Namespace) -> int:
     packet = _read(args.file)
     use_threads(args.threads)
     from stages.picture import encode_jpeg, encode_png
+    from stages.sinks.atomic import write_atomically
 
     pixels = _pixels(packet, args)
     encode = encode_jpeg if args.output.suffix.lower() in JPEG else encode_png
-    args.output.write_bytes(encode(pixels))
+    write_atomically(args.output, encode(pixels), "decode")
     print(f"{args.output}: {packet.width}x{packet.height}, decoded {'with' if args.side else 'without'} a side view")
     return 0
 

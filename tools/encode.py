@@ -41,6 +41,7 @@ def main(args: argparse.Namespace) -> int:
     use_threads(args.threads)
     from stages.codec import load_codec
     from stages.picture import read_picture
+    from stages.sinks.atomic import write_atomically
     from stages.tensors import to_tensor
 
     pixels = read_picture(args.picture)
@@ -51,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
     packet = Packet(0, args.view, "primary", 0, 0, codec.model_id, width, height, quality, payload)
     if not args.output.parent.is_dir():
         raise ConfigError(f"{args.output.parent}: there is no such folder")
-    args.output.write_bytes(serialize(packet))
+    write_atomically(args.output, serialize(packet), "encode")
     bpp = 8 * len(payload) / (width * height)
     print(f"{args.output}: {width}x{height}, {len(payload)} bytes of payload, {bpp:.4f} bpp, model {codec.name}")
     return 0

@@ -1,4 +1,4 @@
-"""What recording costs the node that decodes."""
+"""What recording costs the node that decodes, and what replaying costs the one that decodes again."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pipeline.types import Frame, StereoPair
 from stages.decode import Decode
 from stages.encode import Encode
 from stages.record import Record
+from stages.replay import Replay
 from stages.sources.synthetic import Synthetic
 
 FRAMES = 24
@@ -56,3 +57,19 @@ def test_recording_costs_less_than_2_percent_of_the_processor_time_of_a_node(pai
 
     # What else the machine does takes the caches away; one of three attempts must be undisturbed.
     assert any(share(tmp_path / str(i)) < 0.02 for i in range(3))
+
+
+def test_a_replay_at_rate_0_is_limited_by_the_decoder_and_not_by_the_player(pairs, tmp_path):
+    recordings.record(tmp_path, list(pairs[:6]), side=True)
+    player = Replay(file=str(tmp_path / "recording.mcap"), rate=0)
+    player.open(Context("player", tmp_path))
+    decode = Decode()
+    decode.open(Context("player", tmp_path))
+    begin = time.process_time()
+    items = list(player.read())
+    middle = time.process_time()
+    decoded = [frame for item in items for frame in decode.process(item)]
+    end = time.process_time()
+    player.close()
+    assert len(decoded) == 6
+    assert (middle - begin) * 10 < end - middle, f"player {middle - begin:.3f} s, decoder {end - middle:.3f} s"
