@@ -24,6 +24,11 @@ class ClockOffset:
             self._samples.popleft()
 
     @property
+    def known(self) -> bool:
+        """Whether there was an exchange yet."""
+        return bool(self._samples)
+
+    @property
     def ns(self) -> int:
         """The other wall clock minus this one; 0 as long as nothing is known."""
         return min(self._samples, key=lambda sample: sample[1])[2] if self._samples else 0

@@ -170,7 +170,10 @@ class SendingEnd:
         return Hello(FORMAT, str(facts.get("model_id") or ""), str(facts.get("model") or ""), self.outbox.window)
 
     def _frames(self) -> Iterator[Packet]:
-        while (item := self.outbox.next()) is not None:
+        """The packets for which there is credit. None before the clocks were compared: each tells by how much they
+        differ.
+        """
+        while self._offset.known and (item := self.outbox.next()) is not None:
             packet, again = item
             if again:
                 self._context.metrics.resent.inc()

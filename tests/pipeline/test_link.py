@@ -110,14 +110,13 @@ class Net:
             if isinstance(message, Packet):
                 self.sender.handed_over(message, len(data))
                 self.tap[message.role] += len(data)
-            if not self.cut:
-                self.up.append((self.turn, data))
-        while self.up and self.up[0][0] <= self.turn - self.delay:
+            self.up.append((self.turn, data))
+        while self.up and self.up[0][0] <= self.turn - self.delay and not self.cut:
             self.receiver.handle(self.identity, lose(self.up.pop(0)[1]))
         for identity, message in self.receiver.outgoing():
-            if identity == self.identity and not self.cut:
+            if identity == self.identity:
                 self.down.append((self.turn, serialize(message)))
-        while self.down and self.down[0][0] <= self.turn - self.delay:
+        while self.down and self.down[0][0] <= self.turn - self.delay and not self.cut:
             self.sender.handle(parse(self.down.pop(0)[1]))
 
     def digest(self, *, behind=0):
@@ -164,6 +163,12 @@ def test_everything_arrives_once_in_order_and_is_accounted():
     assert net.encoder.metrics.wire_bytes.labels("primary")._value.get() == net.tap["primary"]
     assert net.decoder.metrics.received_bytes.labels("primary")._value.get() == net.tap["primary"]
     assert net.encoder.metrics.registry.get_sample_value("sidecast_packet_age_seconds_count") == 200
+
+
+def test_every_frame_tells_by_how_much_the_clocks_differ():
+    net, told = Net(delay=2), []
+    net.carry([packet(i) for i in range(30)], event=lambda net, i: told.extend(p.clock_offset_ns for p in net.chain))
+    assert set(told) == {AHEAD_NS}
 
 
 def test_decoder_that_comes_later_is_waited_for():
