@@ -9,8 +9,9 @@ from itertools import groupby, pairwise
 from typing import Any
 
 from pipeline.clock import Clock, SystemClock
+from pipeline.config.addresses import without_passwords
 from pipeline.errors import SidecastError, SourceError
-from stages.sources.capture.device import Arrival, Device, is_url, masked
+from stages.sources.capture.device import Arrival, Device, is_url
 from stages.sources.capture.local import LocalCamera
 from stages.sources.capture.network import NetworkCamera
 from stages.sources.capture.stamps import Stamps
@@ -96,7 +97,7 @@ def probe(camera: int | str, clock: Clock, seconds: float) -> Iterator[str]:
     try:
         begin_ns = clock.monotonic_ns()
         device.open()
-        yield f"{masked(camera)}: open after {(clock.monotonic_ns() - begin_ns) / 1e9:.1f} s"
+        yield f"{without_passwords(str(camera))}: open after {(clock.monotonic_ns() - begin_ns) / 1e9:.1f} s"
         yield from _measured(device, clock, seconds)
     finally:
         device.close()

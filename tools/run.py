@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline import report
 from pipeline.config import Config, Node, expand, find
+from pipeline.config.addresses import without_passwords
 from pipeline.dashboard import Dashboard, LiveStream, Pictures
 from pipeline.errors import ConfigError, SidecastError
 from pipeline.http import HttpServer, require_free_port
@@ -200,13 +201,14 @@ def _dashboard(node: Node, context: Context, runner: Runner) -> Dashboard:
 def _text(config: Config) -> str:
     """The file, with the values that its variables have in this run."""
     values = "".join(f"# {name} = {json.dumps(value)}\n" for name, value in config.vars.items())
-    return f"# As run with:\n{values}{config.path.read_text()}"
+    return without_passwords(f"# As run with:\n{values}{config.path.read_text()}")
 
 
 def _summary(config: Config) -> dict[str, Any]:
     """What a report says about its configuration."""
     chains = {node.name: [entry.label for entry in node.stages] for node in config.nodes.values()}
-    return {"file": config.path.name, "vars": config.vars, "nodes": chains}
+    shown = {name: without_passwords(v) if isinstance(v, str) else v for name, v in config.vars.items()}
+    return {"file": config.path.name, "vars": shown, "nodes": chains}
 
 
 def _complain_if_all_is_lost(context: Context) -> None:

@@ -6,10 +6,11 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
-__all__ = ["Endpoint", "http_endpoint", "link_endpoint", "may_reach", "same_port"]
+__all__ = ["Endpoint", "http_endpoint", "link_endpoint", "may_reach", "same_port", "without_passwords"]
 
 WILDCARDS = ("*", "0.0.0.0", "::", "[::]")
 TCP = re.compile(r"(?P<host>\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):(?P<port>\d{1,5}|\*)")
+_PASSWORD = re.compile(r"""(?<=://)([^/\s:@"']*):[^/\s@"']*@""")
 
 
 @dataclass(frozen=True)
@@ -67,3 +68,8 @@ def same_port(one: Endpoint, other: Endpoint) -> bool:
     if one.port == 0 or one.port != other.port:
         return False
     return one.host == other.host or any(end.host in WILDCARDS for end in (one, other))
+
+
+def without_passwords(text: str) -> str:
+    """The text for logs, reports and recordings: of `rtsp://user:password@host` the password is not shown."""
+    return _PASSWORD.sub(r"\1:***@", text)

@@ -8,11 +8,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from pipeline.config.addresses import without_passwords
 from pipeline.errors import SourceError
 from pipeline.stage import Context, Source
 from pipeline.types import Frame, Item, Role, View, other_view
 from stages.picture import resize
-from stages.sources.capture.device import Device, is_url, masked
+from stages.sources.capture.device import Device, is_url
 from stages.sources.capture.feed import Feed, Shot, Told
 from stages.sources.capture.local import LocalCamera
 from stages.sources.capture.network import NetworkCamera
@@ -117,7 +118,7 @@ class Camera(Source):
         given = [f"`{name}`" for name, value in asked.items() if value is not None]
         if is_url(self.device) and given:
             raise SourceError(
-                f"camera {masked(self.device)}: {', '.join(given)} is for devices of this machine; "
+                f"camera {without_passwords(str(self.device))}: {', '.join(given)} is for devices of this machine; "
                 "set it in the camera itself"
             )
         if self.side_device is not None and self.side_device == self.device:
@@ -173,7 +174,7 @@ class Camera(Source):
         reopened = feed.watchdog.reopened
         for view, device, stamps in zip(self._views, (self.device, self.side_device), feed.stamps, strict=False):
             self._context.facts[f"camera_{view}"] = {
-                "device": masked(device if device is not None else ""),
+                "device": without_passwords(str(device)),
                 "reopened": reopened,
                 "down_s": round(feed.watchdog.down_ns(now_ns) / 1e9, 3),
                 "drift_ms": round(stamps.drift_ns / MS, 3),

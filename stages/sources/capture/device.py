@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.types import Pixels
 
-__all__ = ["Arrival", "Device", "is_url", "masked"]
-
-_USER = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]*@")
+__all__ = ["Arrival", "Device", "is_url"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +49,3 @@ class Device(Protocol):
 def is_url(device: int | str) -> bool:
     """Whether this names a camera of the network."""
     return isinstance(device, str) and "://" in device
-
-
-def masked(device: int | str) -> str:
-    """The device for people and logs: a password in a URL is not shown."""
-    return _USER.sub(r"\1:***@", str(device))

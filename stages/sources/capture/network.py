@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.clock import Clock
+from pipeline.config.addresses import without_passwords
 from pipeline.errors import SourceError
 from pipeline.types import Pixels
 from stages.picture import MAX_PIXELS
-from stages.sources.capture.device import Arrival, masked
+from stages.sources.capture.device import Arrival
 
 if TYPE_CHECKING:
     import av
@@ -53,7 +54,7 @@ class NetworkCamera:
 
     def __init__(self, url: str, clock: Clock, *, silence_s: float = 2.0) -> None:
         """`silence_s`: a read that brings nothing for so long fails."""
-        self.name = masked(url)
+        self.name = without_passwords(url)
         self._url, self._clock, self._silence_s = url, clock, silence_s
         self._container: InputContainer | None = None
         self._packets: Iterator[av.Packet[VideoStream]] = iter(())
