@@ -1,7 +1,8 @@
 """Every metric of a node in one table, as Prometheus likes it: prefix `sidecast_`, base units, counters `_total`.
 
 A node exports what it counts itself; two nodes of one stream never export the same bytes. A value that is not known
-here is not exported, and labels take values from short fixed lists or from the configuration.
+here is not exported, and labels take values from short fixed lists or from the configuration. Counters with such a
+list are there from the start, at 0: one that appears with its first value has no rate for it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -21,10 +23,12 @@ from prometheus_client import (
 )
 
 from pipeline.ledger import DROP_REASONS
+from pipeline.types import Role
 
 __all__ = ["DECODE_ERRORS", "Metrics", "free_bytes"]
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+ROLES: tuple[Role, ...] = get_args(Role)
 DECODE_ERRORS = ("bitstream", "size", "picture")
 """bitstream: the coded bits are damaged. size: they claim another or a forbidden size. picture: a JPEG or PNG, of a
 side view or an original, can't be read."""
@@ -92,6 +96,9 @@ class Metrics:
         self.received_bytes = Counter(
             "sidecast_received_bytes_total", "Bytes of FRAME messages that came over the link", ["role"], registry=r
         )
+        for counter in (self.payload_bytes, self.wire_bytes, self.received_bytes):
+            for role in ROLES:
+                counter.labels(role)
         self.pixels = Counter("sidecast_pixels_total", "Pixels of the primary view coded or decoded", registry=r)
         self.raw_bytes = Counter("sidecast_raw_bytes_total", "Bytes of the primary view before coding", registry=r)
         self.budget_bytes_per_second = Sampled(

@@ -15,7 +15,11 @@ from pipeline.meter import Meter
 from pipeline.metrics import Metrics, Sampled, free_bytes
 from pipeline.runner import Runner
 
-LABELS = {"reason": set(DROP_REASONS), "kind": {"bitstream", "size", "picture"}}
+LABELS = {
+    "reason": set(DROP_REASONS),
+    "kind": {"bitstream", "size", "picture"},
+    "role": {"primary", "side", "reference"},
+}
 """What is exported from the start, by label."""
 
 
@@ -56,9 +60,16 @@ def test_a_known_zero_is_exported():
 
 
 @pytest.mark.parametrize(
-    ("name", "label"), [("sidecast_frames_dropped_total", "reason"), ("sidecast_decode_errors_total", "kind")]
+    ("name", "label"),
+    [
+        ("sidecast_frames_dropped_total", "reason"),
+        ("sidecast_decode_errors_total", "kind"),
+        ("sidecast_payload_bytes_total", "role"),
+        ("sidecast_wire_bytes_total", "role"),
+        ("sidecast_received_bytes_total", "role"),
+    ],
 )
-def test_every_reason_is_there_from_the_start(name, label):
+def test_every_label_of_a_list_is_there_from_the_start(name, label):
     """A counter that appears with its first event has no rate for it."""
     assert {labels[label] for labels in _exported(Metrics())[name]} == LABELS[label]
 

@@ -32,10 +32,11 @@ def test_a_primary_frame_becomes_a_packet_that_carries_its_stamps(context: Conte
 
 
 def test_bytes_are_noted_and_counted(context: Context):
-    (packet,) = opened(context).process(frame(7))
+    stage, sample = opened(context), context.metrics.registry.get_sample_value
+    assert sample("sidecast_payload_bytes_total", {"role": "primary"}) == 0
+    (packet,) = stage.process(frame(7))
     (row,) = context.ledger.rows()
     assert row.values == {"payload_bytes": len(packet.payload), "bpp": 8 * len(packet.payload) / (64 * 48)}
-    sample = context.metrics.registry.get_sample_value
     assert sample("sidecast_payload_bytes_total", {"role": "primary"}) == len(packet.payload)
     assert sample("sidecast_raw_bytes_total") == 3 * 64 * 48
     assert sample("sidecast_pixels_total") == 64 * 48
