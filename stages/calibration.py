@@ -10,31 +10,32 @@ Files are read with plain parsers of ours and not by OpenCV, which has no senten
 
 from __future__ import annotations
 
-import math
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError
 from pipeline.types import View
+from stages.calibration_values import (
+    Matrix,
+    Size,
+    as_camera_matrix,
+    as_distortion,
+    as_numbers,
+    as_projection,
+    as_rotation,
+    as_size,
+    check_translation,
+)
 
 __all__ = ["Calibration", "Lens", "read_calibration"]
 
-Matrix = NDArray[np.float64]
-Size = tuple[int, int]
-
 MAX_BYTES = 1 << 18
-MAX_SIDE_PX = 16384
-DISTORTIONS = (4, 5, 8, 12, 14)
-"""Numbers of coefficients that OpenCV's model of a lens has."""
-ROTATION_TOLERANCE = 0.01
 
 _NAMES = {
     "M": ("m{}", "k{}", "cameramatrix{}", "cameramatrix{side}", "{side}cameramatrix"),
@@ -179,10 +180,10 @@ def _opencv(name: str, values: Mapping[str, Any]) -> Calibration:
             has = ", ".join(list(values)[:12]) or "nothing"
             raise ConfigError(f"{name}: {' and '.join(missing)} of the {view} camera is missing, the file has {has}")
         lenses["left" if number == 1 else "right"] = Lens(
-            _camera_matrix(name, f"M{number}", given["M"]),
-            _distortion(name, f"D{number}", given["D"]),
-            _rotation(name, f"R{number}", given["R"]) if given["R"] is not None else None,
-            _projection(name, f"P{number}", given["P"]) if given["P"] is not None else None,
+            as_camera_matrix(name, f"M{number}", given["M"]),
+            as_distortion(name, f"D{number}", given["D"]),
+            as_rotation(name, f"R{number}", given["R"]) if given["R"] is not None else None,
+            as_projection(name, f"P{number}", given["P"]) if given["P"] is not None else None,
             size,
         )
     if all(lens.rotation is not None and lens.projection is not None for lens in lenses.values()):
@@ -193,9 +194,9 @@ def _opencv(name: str, values: Mapping[str, Any]) -> Calibration:
         raise ConfigError(
             f"{name}: expected R and T between the cameras, or R1, P1, R2 and P2; {missing[0]} is missing"
         )
-    rotation = _rotation(name, "R", values["r"])
-    translation = _numbers(name, "T", values["t"], (3,))
-    _check_translation(name, translation)
+    rotation = as_rotation(name, "R", values["r"])
+    translation = as_numbers(name, "T", values["t"], (3,))
+    check_translation(name, translation)
     return Calibration(name, lenses, rotation, translation, size)
 
 
@@ -210,7 +211,7 @@ def _stated_size(name: str, values: Mapping[str, Any]) -> Size | None:
         found = [values.get(f"image{side}", values.get(side)) for side in ("width", "height")]
         if found == [None, None]:
             return None
-    return _size(name, "the size of the pictures", found)
+    return as_size(name, "the size of the pictures", found)
 
 
 # KITTI
@@ -235,11 +236,11 @@ def _kitti(name: str, values: Mapping[str, list[str]], camera: str) -> Calibrati
     projections = [key for key in values if re.fullmatch(r"P\d|P_rect_0\d", key)]
     if lensless and projections:
         for key in projections:
-            _projection(name, key, values[key])
+            as_projection(name, key, values[key])
         return Calibration(name, {})
     if missing:
         raise ConfigError(f"{name}: {missing[0]} of the {camera} cameras is missing, the file has {', '.join(values)}")
-    sizes = {n: _size(name, f"S_rect_{n}", values[f"S_rect_{n}"]) for n in numbers.values()}
+    sizes = {n: as_size(name, f"S_rect_{n}", values[f"S_rect_{n}"]) for n in numbers.values()}
     if len(set(sizes.values())) > 1:
         raise ConfigError(
             f"{name}: S_rect of both cameras must be the same, found {' and '.join(map(str, sizes.values()))}"
@@ -251,91 +252,12 @@ def _kitti(name: str, values: Mapping[str, list[str]], camera: str) -> Calibrati
 
 def _kitti_lens(name: str, values: Mapping[str, list[str]], n: str) -> Lens:
     return Lens(
-        _camera_matrix(name, f"K_{n}", values[f"K_{n}"]),
-        _distortion(name, f"D_{n}", values[f"D_{n}"]),
-        _rotation(name, f"R_rect_{n}", values[f"R_rect_{n}"]),
-        _projection(name, f"P_rect_{n}", values[f"P_rect_{n}"]),
-        _size(name, f"S_{n}", values[f"S_{n}"]),
+        as_camera_matrix(name, f"K_{n}", values[f"K_{n}"]),
+        as_distortion(name, f"D_{n}", values[f"D_{n}"]),
+        as_rotation(name, f"R_rect_{n}", values[f"R_rect_{n}"]),
+        as_projection(name, f"P_rect_{n}", values[f"P_rect_{n}"]),
+        as_size(name, f"S_{n}", values[f"S_{n}"]),
     )
-
-
-# What both kinds are made of
-
-
-def _flat(value: Any) -> Iterator[Any]:
-    if isinstance(value, Mapping):
-        value = value.get("data")
-    yield from value if isinstance(value, list | tuple) else [value]
-
-
-def _numbers(name: str, what: str, value: Any, counts: Sequence[int]) -> Matrix:
-    """(n,) with one of so many `counts` of finite numbers."""
-    words = list(_flat(value))
-    if len(words) not in counts:
-        allowed = " or ".join(map(str, counts))
-        raise ConfigError(f"{name}: {what} must have {allowed} numbers, found {len(words)}")
-    try:
-        numbers = [float(word) for word in words]
-    except (TypeError, ValueError, OverflowError):
-        raise ConfigError(f"{name}: {what} must be numbers, found {str(words)[:60]}") from None
-    if not all(map(math.isfinite, numbers)):
-        raise ConfigError(f"{name}: {what} must be finite numbers, found {str(words)[:60]}")
-    return np.array(numbers)
-
-
-def _camera_matrix(name: str, what: str, value: Any) -> Matrix:
-    matrix = _numbers(name, what, value, (9,)).reshape(3, 3)
-    straight = np.allclose(matrix[2], (0, 0, 1)) and matrix[1, 0] == 0
-    if not (straight and 1 <= matrix[0, 0] <= 1e6 and 1 <= matrix[1, 1] <= 1e6):
-        raise ConfigError(f"{name}: {what} is no camera matrix, expected [fx 0 cx; 0 fy cy; 0 0 1] with fx, fy in px")
-    return matrix
-
-
-def _distortion(name: str, what: str, value: Any) -> Matrix:
-    return _numbers(name, what, value, DISTORTIONS)
-
-
-def _rotation(name: str, what: str, value: Any) -> Matrix:
-    numbers = _numbers(name, what, value, (9, 3))
-    if len(numbers) == 3:
-        import cv2
-
-        matrix: Matrix = cv2.Rodrigues(numbers)[0]
-        return matrix
-    matrix = numbers.reshape(3, 3)
-    if np.abs(matrix @ matrix.T - np.eye(3)).max() > ROTATION_TOLERANCE or np.linalg.det(matrix) < 0:
-        raise ConfigError(f"{name}: {what} is no rotation, its rows must be of length 1 and at right angles")
-    return matrix
-
-
-def _projection(name: str, what: str, value: Any) -> Matrix:
-    matrix = _numbers(name, what, value, (12,)).reshape(3, 4)
-    if not (1 <= matrix[0, 0] <= 1e6 and 1 <= matrix[1, 1] <= 1e6):
-        raise ConfigError(
-            f"{name}: {what} is no projection, expected focal lengths in px where {matrix[0, 0]:g} stands"
-        )
-    return matrix
-
-
-def _size(name: str, what: str, value: Any) -> Size:
-    width, height = _numbers(name, what, value, (2,))
-    if not (16 <= width <= MAX_SIDE_PX and 16 <= height <= MAX_SIDE_PX and width % 1 == height % 1 == 0):
-        raise ConfigError(
-            f"{name}: {what} must be width and height from 16 to {MAX_SIDE_PX} px, found {width:g} {height:g}"
-        )
-    return int(width), int(height)
-
-
-def _check_translation(name: str, translation: Matrix) -> None:
-    x, y = float(translation[0]), float(translation[1])
-    if not np.abs(translation).max() > 0:
-        raise ConfigError(f"{name}: T is 0, two cameras at one place see no disparity")
-    if abs(y) > abs(x):
-        raise ConfigError(f"{name}: T says that the cameras stand above each other, expected them side by side")
-    if x > 0:
-        raise ConfigError(
-            f"{name}: T says that camera 1 is the right one, expected the left one; calibrate them exchanged"
-        )
 
 
 def _check_baseline(name: str, lenses: Mapping[View, Lens]) -> None:
