@@ -85,6 +85,8 @@ class HttpServer:
             self._dashboard.stop()
         self._server.shutdown()
         self._server.server_close()
+        share = 100 * self.cpu_ns / time.process_time_ns()
+        self._server.context.log.debug("http: %.2f %% of this node's processor time", share)
 
 
 def require_free_port(node: str, address: str) -> None:

@@ -23,7 +23,7 @@ __all__ = ["MAX_PAGES", "Events", "event"]
 
 MAX_PAGES = 100
 NEWS_NS = 1_000_000_000
-LOOK_S = 0.1
+LOOK_S = 0.25
 """How often the light is looked at between news."""
 STALLED_NS = 30_000_000_000
 FAREWELL_S = 1.0
@@ -194,7 +194,7 @@ class Events:
         """Let the last words go out, but not for longer than a moment."""
         until_ns = self._clock.monotonic_ns() + round(FAREWELL_S * 1e9)
         while any(page.waiting for page in self._pages.values()) and self._clock.monotonic_ns() < until_ns:
-            self._wait(LOOK_S)
+            self._wait(0.1)
         for page in list(self._pages.values()):
             self._drop(page)
         with self._lock:

@@ -6,16 +6,27 @@ those of frames that were coded, and a bitrate is over the capture's own duratio
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from pipeline.ledger import OUT, PENDING, Row
 
-__all__ = ["FIELDS", "WIRE", "amounts", "bucket", "causes", "frame", "known", "now", "run", "shown", "side_gain"]
+__all__ = [
+    "FIELDS",
+    "WIRE",
+    "amounts",
+    "both_ways",
+    "bucket",
+    "frame",
+    "known",
+    "now",
+    "run",
+    "shown",
+    "side_gain",
+]
 
 S = 1e9
 RAW_BITS_PER_PIXEL = 24
@@ -39,8 +50,6 @@ FIELDS = 13
     SAMPLED,
 ) = range(FIELDS)
 """Places in the amounts of a row, and in their sums."""
-
-NOT_STAGES = ("latency_ms", "side_offset_ms")
 
 Amounts = Sequence[float]
 
@@ -106,7 +115,7 @@ def now(rows: Sequence[tuple[int, Row, Amounts]]) -> dict[str, float | None]:
         **_rates(sums, seconds),
         "psnr_db": _mean(sums[PSNR], sums[PSNR_COUNT]),
         "ms_ssim": _mean(sums[MS_SSIM], sums[MS_SSIM_COUNT]),
-        "age_p95_ms": float(np.percentile(ages, 95)) if ages else None,
+        "age_p95_ms": _p95(ages) if ages else None,
         "fps": (len(settled) - 1) / (settled[-1] - settled[0]) if settled and settled[-1] > settled[0] else None,
         "capture_fps": len(rows) / span if (span := _duration_s([at_ns for at_ns, _, _ in rows])) else None,
     }
@@ -134,35 +143,18 @@ def run(sums: Amounts, counts: Counter[str], seconds: float | None, facts: Mappi
     }
 
 
-def side_gain(rows: Iterable[Row]) -> dict[str, float | int | None]:
-    """What the side view was worth on the frames that were decoded both ways, as means of PSNR in dB."""
-    both = [
-        (row.values["psnr_db"], row.values["psnr_without_side_db"])
-        for row in rows
-        if all(known(row.values.get(name)) is not None for name in ("psnr_db", "psnr_without_side_db"))
-    ]
+def both_ways(row: Row) -> tuple[float, float] | None:
+    """PSNR with and without the side view, of a frame that was decoded both ways and whose original is known."""
+    with_side, without = (known(row.values.get(name)) for name in ("psnr_db", "psnr_without_side_db"))
+    return None if with_side is None or without is None else (with_side, without)
+
+
+def side_gain(both: Collection[tuple[float, float]]) -> dict[str, float | int | None]:
+    """What the side view was worth on such frames, as means of PSNR in dB."""
     if not both:
         return {"samples": 0, "with_db": None, "without_db": None, "gain_db": None}
     with_side, without = (statistics.fmean(column) for column in zip(*both, strict=True))
     return {"samples": len(both), "with_db": with_side, "without_db": without, "gain_db": with_side - without}
-
-
-def causes(rows: Iterable[Row]) -> list[tuple[str, float]]:
-    """Where the age of the last frames comes from: mean ms of every stage, and what is left for waiting and the way.
-
-    The source is left out: a frame's age begins when it was handed over.
-    """
-    out = [row.values for row in rows if known(row.values.get("latency_ms")) is not None]
-    times: dict[str, list[float]] = {}
-    for values in out:
-        names = [n for n in values if n.endswith("_ms") and n not in NOT_STAGES]
-        for name in names[1:] if "encode_ms" in names else names:
-            times.setdefault(name.removesuffix("_ms"), []).append(known(values[name]) or 0.0)
-    if not out:
-        return []
-    means = [(name, statistics.fmean(spent)) for name, spent in times.items()]
-    rest = statistics.fmean(values["latency_ms"] for values in out) - sum(mean for _, mean in means)
-    return [*means, ("waiting and transport", rest)] if rest > 0 else means
 
 
 def _rates(sums: Amounts, seconds: float | None) -> dict[str, float | None]:
@@ -179,7 +171,17 @@ def _duration_s(stamps_ns: Iterable[int]) -> float | None:
     stamps = sorted(set(stamps_ns))
     if len(stamps) < 2:
         return None
-    return float(stamps[-1] - stamps[0] + np.median(np.diff(stamps))) / S
+    interval = statistics.median([after - before for before, after in itertools.pairwise(stamps)])
+    return (stamps[-1] - stamps[0] + interval) / S
+
+
+def _p95(values: Iterable[float]) -> float:
+    """The 95th percentile as NumPy has it, which takes longer to begin than so few values take."""
+    ordered = sorted(values)
+    place = 0.95 * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
 
 
 def _mean(total: float, count: float) -> float | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import statistics
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from pipeline.dashboard import figures
 from pipeline.dashboard.history import LIVE_LEVELS, Axis, History
@@ -27,6 +27,10 @@ FRAMES_SHOWN = 300
 ROWS_KEPT = 1024
 """Frames that may still change; what the other node tells of older ones is not taken in any more."""
 ROWS_A_TURN = 4096
+INTERVALS_KEPT = 500
+"""The last intervals between frames, whose median stands for that of all."""
+COMPARED_KEPT = 100
+"""The last frames decoded both ways, of which the side view's worth is a mean."""
 UNPAIRED_TOLERATED = 0.05
 
 FACTS = ("model", "device", "encode_device", "quality", "width", "height", "clock", "expected_frames")
@@ -72,13 +76,14 @@ class LiveStream:
         self._coded_ns = 0
         self._sums = [0.0] * figures.FIELDS
         self._changed: dict[int, None] = {}
-        self._intervals: list[int] = []
+        self._both: dict[int, tuple[float, float]] = {}
+        self._intervals: deque[int] = deque(maxlen=INTERVALS_KEPT)
         self._span_ns: tuple[int, int] | None = None
         self._started_ns = self._frame_ns = context.clock.monotonic_ns()
-        self._latencies: deque[_Latencies] = deque(maxlen=NOW_NS // S + 1)
+        self._latencies: deque[_Latencies] = deque([{}], maxlen=NOW_NS // S + 1)
         self._now: dict[str, float | None] = figures.now([])
         self._recent: list[tuple[int, Row, tuple[float, ...]]] = []
-        self._was_ready = False
+        self._was_ready = self._link_up = False
         self._drops: Counter[str] = Counter()
         self._unpaired = 0
 
@@ -87,12 +92,20 @@ class LiveStream:
         if not self._was_ready:
             self._started_ns, self._was_ready = now_ns, self._ready()
         self._drain()
-        since_ns = self._axis.newest_ns - NOW_NS
-        self._recent = [(one.at_ns, one.row, one.amounts) for one in self._seen.values() if one.at_ns > since_ns]
+        self._recent = list(self._last(NOW_NS))
         self._now = figures.now(self._recent)
         self._drops = Counter(row.status for _, row, _ in self._recent if row.status in DROP_REASONS)
         self._unpaired = sum(bool(row.values.get("unpaired")) for _, row, _ in self._recent)
         self._latencies.append(self._latency_sums())
+        self._link_up = self._value("link_up") == 1
+
+    def _last(self, span_ns: int) -> Iterator[tuple[int, Row, tuple[float, ...]]]:
+        """What has come of the newest seconds, oldest first; frames are not far out of order."""
+        newest = itertools.takewhile(
+            lambda seen: seen.at_ns > self._axis.newest_ns - 2 * span_ns, reversed(self._seen.values())
+        )
+        chosen = [seen for seen in newest if seen.at_ns > self._axis.newest_ns - span_ns]
+        return ((seen.at_ns, seen.row, seen.amounts) for seen in reversed(chosen))
 
     def look(self, now_ns: int) -> bool:
         """Make a picture if one is due; True if there is a new one."""
@@ -161,6 +174,8 @@ class LiveStream:
         if before is None:
             self._arrived(row)
         # Frames on their way have no bytes yet, so their time must not count either.
+        if (both := figures.both_ways(row)) is not None:
+            self._compare(row.number, both)
         if amounts[figures.WIRE]:
             self._coded_ns = max(self._coded_ns, at_ns)
         if not seen.timed and row.status != "unreadable" and (row.status != PENDING or amounts[figures.WIRE]):
@@ -173,10 +188,15 @@ class LiveStream:
         while len(self._seen) > ROWS_KEPT:
             del self._seen[next(iter(self._seen))]
 
+    def _compare(self, number: int, both: tuple[float, float]) -> None:
+        self._both[number] = both
+        while len(self._both) > COMPARED_KEPT:
+            del self._both[next(iter(self._both))]
+
     def _time(self, pts_ns: int) -> None:
         first_ns, last_ns = self._span_ns or (pts_ns, pts_ns)
         if pts_ns > last_ns:
-            self._intervals = [*self._intervals[-ROWS_KEPT:], pts_ns - last_ns]
+            self._intervals.append(pts_ns - last_ns)
         self._span_ns = min(first_ns, pts_ns), max(last_ns, pts_ns)
 
     def _state(self) -> dict[str, Any]:
@@ -188,7 +208,7 @@ class LiveStream:
             "light": {"colour": light.colour, "word": light.word, "sentence": light.sentence},
             "now": self._now,
             "run": figures.run(self._sums, self._counts(), self._seconds(), facts),
-            "gain": figures.side_gain(seen.row for seen in self._seen.values()),
+            "gain": figures.side_gain(self._both.values()),
             "causes": self._causes(),
             "budget_kbps": self._budget_kbps(),
             "link": self._link(),
@@ -203,7 +223,7 @@ class LiveStream:
     def _seconds(self) -> float | None:
         if self._span_ns is None or not self._intervals:
             return None
-        return float(self._span_ns[1] - self._span_ns[0] + np.median(self._intervals)) / S
+        return (self._span_ns[1] - self._span_ns[0] + statistics.median(self._intervals)) / S
 
     def _signs(self) -> Signs:
         context, now_ns, recent = self._context, self._context.clock.monotonic_ns(), self._recent
@@ -214,7 +234,7 @@ class LiveStream:
             ready=self._was_ready,
             heard=heard_ns is not None,
             frame_ns=now_ns - self._frame_ns if self._highest >= 0 else 0,
-            link_up=not self._sends or self._value("link_up") == 1,
+            link_up=not self._sends or self._link_up,
             error=str(context.error) if context.error else None,
             ended=self._ended,
             complete=bool(context.facts.get("complete", True)),
@@ -247,12 +267,10 @@ class LiveStream:
         return self._context.ledger.counts()
 
     def _causes(self) -> list[tuple[str, float]]:
-        """Mean ms of every cause of the age, from the node's own measurement where it tells causes apart."""
-        if not self._latencies or not self._latencies[-1]:
-            return figures.causes(row for _, row, _ in self._recent)
+        """Mean ms of every cause of the age, of the frames that came through in the last seconds."""
         before, after = self._latencies[0], self._latencies[-1]
         spent = {name: (a - b, n - m) for name, (a, n) in after.items() for b, m in [before.get(name, (0.0, 0.0))]}
-        return [(figures.shown(name, 40), 1000 * seconds / n) for name, (seconds, n) in spent.items() if n]
+        return [(name, 1000 * seconds / n) for name, (seconds, n) in spent.items() if n]
 
     def _latency_sums(self) -> _Latencies:
         """Seconds and frames by cause since the start."""

@@ -16,7 +16,7 @@ __all__ = ["Compose", "Composite", "Pictures", "Tile"]
 EVERY_NS = 1_000_000_000
 KEPT = 3
 """Pictures that a page can still fetch when it is late."""
-SHARE = 0.004
+SHARE = 0.003
 """Of the node's processor time, at most, for pictures; one that takes longer is followed by a longer pause."""
 
 
@@ -76,7 +76,10 @@ class Pictures:
 
     def turn(self, now_ns: int) -> bool:
         """Make a new picture if one is due; True if there is one."""
-        if now_ns < self._due_ns or self._spent_ns > SHARE * (time.process_time_ns() - self._base_ns):
+        if now_ns < self._due_ns or not self._items:
+            return False
+        if self._spent_ns > SHARE * (time.process_time_ns() - self._base_ns):
+            self._due_ns = now_ns + EVERY_NS // 2
             return False
         item = self._next()
         if item is None:
