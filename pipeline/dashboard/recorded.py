@@ -62,6 +62,7 @@ class RecordedStream(LiveStream):
             self._frames += 1
         self._context.facts.update(_facts(self._index, self._entries[0].packet), clock="recorded")
         self.turn(0)
+        self.news()  # the first page gets all of it, and nothing changes any more
 
     def light(self) -> Light:
         """Whether all is there that was recorded."""
