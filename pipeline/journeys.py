@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.latency import Cause, Holdups, by_cause_ms
+from pipeline.latency import CAUSES, Cause, Holdups, by_cause_ms
 from pipeline.stage import Context
 from pipeline.types import Item, Packet, frame_id_of, role_of, stamped_of
 
@@ -24,6 +25,20 @@ class _Journey:
     lag_ns: int
     """Its age when it came in; 0 where that is charged to a cause already."""
     spent_ns: Counter[Cause] = field(default_factory=Counter)
+    sent: _Sent | None = None
+    """Where it came from another node."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """How a frame was handed over between the nodes."""
+
+    at_ns: int
+    """When, by this node's monotonic clock."""
+    age_ns: int
+    """Since it was taken."""
+    holdups: Holdups
+    """Of the stage that received it: while that is held up, the other node waits for credit."""
 
 
 class Journeys:
@@ -35,7 +50,7 @@ class Journeys:
         self._relay = relay
         self._lock = threading.Lock()
         self._journeys: dict[int, _Journey] = {}
-        self._unexplained: dict[int, None] = {}
+        self._unexplained: dict[int, _Journey] = {}
         context.ledger.watch(lambda frame_id, _status: self._forget(frame_id))
         context.ledger.watch_merged(self._explain)
 
@@ -49,7 +64,8 @@ class Journeys:
             row = self._ledger.row(frame_id)
             arrived_s = row.values.get("arrived_s") if row else None
             waited_ns = 0 if arrived_s is None else now_ns - round(arrived_s * S)
-            journey = _Journey(now_ns, lag - waited_ns, holdups.split(now_ns - waited_ns, now_ns))
+            spent_ns = holdups.split(now_ns - waited_ns, now_ns)
+            journey = _Journey(now_ns, lag - waited_ns, spent_ns, _sent(item, lag, now_ns, holdups))
         else:
             journey = _Journey(now_ns, 0, Counter({holdups.cause: lag}))
         with self._lock:
@@ -77,7 +93,7 @@ class Journeys:
         arrival = {"arrival_s": journey.lag_ns / S} if self._relay else {}
         self._ledger.note(frame_id_of(item), **_seconds("spent", journey), **arrival)
         with self._lock:
-            self._unexplained[frame_id_of(item)] = None
+            self._unexplained[frame_id_of(item)] = journey
             while len(self._unexplained) > MAX_UNEXPLAINED:
                 del self._unexplained[next(iter(self._unexplained))]
         self._explain(frame_id_of(item))
@@ -110,14 +126,33 @@ class Journeys:
     def _explain(self, frame_id: int) -> None:
         """Count the causes of a frame that is through as soon as all of them are known."""
         row = self._ledger.row(frame_id)
-        causes = by_cause_ms(row.values) if row else None
+        if row is None or by_cause_ms(row.values) is None:
+            return
         with self._lock:
-            if causes is None or frame_id not in self._unexplained:
-                return
-            del self._unexplained[frame_id]
-        for cause, ms in causes.items():
+            journey = self._unexplained.pop(frame_id, None)
+        if journey is None:
+            return
+        held = _held_up(journey.sent, row.values) if journey.sent else {}
+        self._ledger.note(frame_id, **held)
+        for cause, ms in (by_cause_ms({**row.values, **held}) or {}).items():
             # The offset between two machines' clocks is an estimate: what is less than it can look negative.
             self._metrics.latency_seconds.labels(cause).observe(max(0.0, ms / 1000))
+
+
+def _sent(item: Item, lag: int, now_ns: int, holdups: Holdups) -> _Sent | None:
+    packet = stamped_of(item)
+    if not isinstance(packet, Packet) or not packet.sent_ns:
+        return None
+    age_ns = packet.sent_ns - packet.taken_ns
+    return _Sent(now_ns - (lag - age_ns), age_ns, holdups)
+
+
+def _held_up(sent: _Sent, values: Mapping[str, float]) -> dict[str, float]:
+    """What kept this node from giving credit while the frame waited for it at the other one."""
+    left_ns = round(sum(values.get(f"sender_{cause}_s", 0.0) for cause in CAUSES) * S)
+    waited_ns = max(0, sent.age_ns - left_ns)
+    split = sent.holdups.split(sent.at_ns - waited_ns, sent.at_ns)
+    return {f"held_{cause}_s": ns / S for cause, ns in split.items() if cause != sent.holdups.cause}
 
 
 def lag_ns(item: Item, now_ns: int) -> int:

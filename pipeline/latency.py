@@ -5,8 +5,8 @@
 
 Every stage has a cause, its own or that of the stage before it, and is charged with a frame from when the frame waits
 for it until it yields it. A stage that cannot take the next frame because nobody takes the last one from it is not to
-blame for the wait, but the one that holds it up (`Holdups`). `network` is all that lies between the two nodes, the wait
-for credit included.
+blame for the wait, but the one that holds it up (`Holdups`). `network` is all that lies between the two nodes, less the
+wait for credit while the decoder's node could not take any more.
 
 Within a node time is measured by the monotonic clock. Between `taken_ns` and the first node's head, and between the
 nodes, there are only stamps of wall clocks: the encoder's estimate of their offset stands in every packet.
@@ -81,4 +81,7 @@ def by_cause_ms(values: Mapping[str, float]) -> dict[Cause, float] | None:
         if all(seconds is None for seconds in sender_s.values()):
             return None
         spent_s["network"] += arrival_s - sum(seconds or 0.0 for seconds in sender_s.values())
+        held_s = {cause: values.get(f"held_{cause}_s", 0.0) for cause in CAUSES}
+        spent_s = {cause: spent_s[cause] + held_s[cause] for cause in CAUSES}
+        spent_s["network"] -= sum(held_s.values())
     return {cause: seconds * 1000 for cause, seconds in spent_s.items()}

@@ -102,6 +102,24 @@ def test_both_nodes_together_explain_the_whole_latency_whatever_their_clocks_say
         assert sample(receiver, "sum", cause) == pytest.approx(causes[cause] / 1000)
 
 
+def test_the_wait_for_credit_is_charged_to_what_kept_the_decoder_from_giving_it(tmp_path):
+    """Coded after 20 ms, sent at 120, there at 130: for 70 ms of that the decoder's node could take nothing."""
+    clock = FakeClock()
+    ctx = context(tmp_path, clock=clock)
+    journeys, receive = Journeys(ctx, relay=True), Holdups("network")
+    taken_ns = clock.wall_ns()
+    coded = replace(packet(taken_ns), sent_ns=taken_ns + 120 * MS)
+    ctx.ledger.frame_in(7, 0)
+    receive.held_up(clock.now_ns + 40 * MS, clock.now_ns + 110 * MS, Holdups("decode"))
+    clock.now_ns += 130 * MS
+    journeys.entered(coded, receive)
+    journeys.ended(coded)
+    ctx.ledger.merge([{"frame_id": 7, "pts_ns": 0, "status": "pending", "values": {"sender_encode_s": 0.02}}])
+    causes = by_cause_ms(ctx.ledger.row(7).values)
+    assert causes == pytest.approx({"capture": 0, "pair": 0, "encode": 20, "network": 40, "decode": 70, "show": 0})
+    assert sample(ctx, "sum", "decode") == pytest.approx(0.07)
+
+
 def sample(ctx, kind: str, cause: Cause) -> float:
     return ctx.metrics.registry.get_sample_value(f"sidecast_latency_seconds_{kind}", {"cause": cause}) or 0.0
 
