@@ -41,8 +41,9 @@ class Stamps:
         Ascends strictly.
         """
         taken_ns = arrived_ns if pts_ns is None else pts_ns + self._anchor(arrived_ns, arrived_ns - pts_ns)
-        if self._last_ns is not None:
-            taken_ns = max(taken_ns, self._last_ns + 1)
+        if self._last_ns is not None and taken_ns <= self._last_ns:
+            # The first frame of a stream that begins anew says nothing of use; any other is a little early.
+            taken_ns = max(arrived_ns if self._strayed else 0, self._last_ns + 1)
         self._last_ns = taken_ns
         return taken_ns
 
