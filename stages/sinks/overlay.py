@@ -22,8 +22,8 @@ __all__ = ["Numbers", "Tally", "draw"]
 WINDOW_NS = 2_000_000_000
 MOST_FRAMES = 120
 LEAST_WIDTH_PX, MOST_WIDTH_PX = 640, 1280
-LINE_PX, MARGIN_PX, GAP_PX, BAR_PX = 20, 10, 12, 6
-FONT_SIZE = 0.45
+LINE_PX, MARGIN_PX, GAP_PX, BAR_PX = 19, 10, 10, 6
+FONT_SIZE = 0.42
 INK, QUIET = (255, 255, 255), (190, 196, 202)
 COLOURS: Mapping[Cause, tuple[int, int, int]] = {
     "capture": (120, 180, 255),
