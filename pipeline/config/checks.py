@@ -56,6 +56,7 @@ def check(document: Document, nodes: list[DraftNode]) -> None:
     _check_links(document, nodes)
     for node in nodes:
         _check_pairing(document, node, nodes)
+        _check_references(document, node)
 
 
 def _check_chain(document: Document, node: DraftNode) -> None:
@@ -164,6 +165,15 @@ def _check_pairing(document: Document, node: DraftNode, nodes: list[DraftNode]) 
             what = "exact is not allowed between two live sources, whose frame numbers are unrelated; "
             what += "use nearest or latest"
             document.fault((*draft.place, "policy"), what)
+
+
+def _check_references(document: Document, node: DraftNode) -> None:
+    for draft in node.stages:
+        reference = getattr(draft.built.stage, "reference", None)
+        if isinstance(reference, Source) and reference.clock == "wall":
+            what = "a live source cannot be matched by frame_id; leave it out, and let `encode` send an original now "
+            what += "and then: reference_every_s"
+            document.fault((*draft.place, "reference"), what)
 
 
 def _head(node: DraftNode, nodes: list[DraftNode]) -> Stage | None:

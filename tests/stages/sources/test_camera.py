@@ -13,9 +13,11 @@ import pytest
 from cameras import mjpeg_camera, ts_camera, write_clip
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.errors import SourceError
+from pipeline.config import load
+from pipeline.errors import ConfigError, SourceError
 from pipeline.stage import Context
 from pipeline.types import Frame
+from stages import TABLE
 from stages.sources.camera import Camera
 
 
@@ -156,3 +158,12 @@ def test_keys_that_do_not_go_together_are_refused(tmp_path, fields, sentence):
 def test_wrong_keys_are_refused_before_anything_is_opened(fields):
     with pytest.raises(ValidationError):
         TypeAdapter(Camera).validate_python(fields)
+
+
+def test_a_camera_is_no_reference(tmp_path):
+    path = tmp_path / "reference.yaml"
+    path.write_text(
+        "nodes: {one: {stages: [{use: synthetic}, {use: quality, reference: {use: camera, device: 0, view: left}}]}}"
+    )
+    with pytest.raises(ConfigError, match=r"stages\[1\]\.reference: a live source cannot be matched by frame_id"):
+        load(path, TABLE)
