@@ -166,4 +166,4 @@ def test_a_camera_is_no_reference(tmp_path):
         "nodes: {one: {stages: [{use: synthetic}, {use: quality, reference: {use: camera, device: 0, view: left}}]}}"
     )
     with pytest.raises(ConfigError, match=r"stages\[1\]\.reference: a live source cannot be matched by frame_id"):
-        load(path, TABLE)
+        load(path, TABLE, {})
