@@ -61,11 +61,11 @@ class Stage(ABC):
     settles: ClassVar[bool] = True
     """Whether a frame is through when this, the last stage of a chain, has yielded it. False for `send`."""
 
-    def open(self, context: Context) -> None:
-        """Get ready; raise a SidecastError with one sentence where that is impossible."""
     cause: ClassVar[Cause | None] = None
     """What the time that a frame spends waiting for and in this stage counts as; None: as for the stage before it."""
 
+    def open(self, context: Context) -> None:
+        """Get ready; raise a SidecastError with one sentence where that is impossible."""
 
     @abstractmethod
     def process(self, item: Item) -> Iterator[Item]:
@@ -82,10 +82,10 @@ class Stage(ABC):
 class Source(Stage):
     """The first stage of a chain, or nested in another one: it makes frames."""
 
-    clock: ClassVar[Literal["recorded", "wall"]] = "recorded"
-    """What pts_ns means: times of a recording, or this machine's wall clock."""
     cause: ClassVar[Cause | None] = "capture"
 
+    clock: ClassVar[Literal["recorded", "wall"]] = "recorded"
+    """What pts_ns means: times of a recording, or this machine's wall clock."""
 
     @abstractmethod
     def read(self) -> Iterator[Item]:
