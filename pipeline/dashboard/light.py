@@ -44,6 +44,8 @@ class Signs:
     """Whether anything was ever heard."""
     frame_ns: int = 0
     """Since the last frame."""
+    sends: bool = False
+    """Whether the frames go on to another node."""
     link_up: bool = True
     """Of a node that sends: whether the decoder answers."""
     error: str | None = None
@@ -105,4 +107,5 @@ def _troubled(signs: Signs) -> Light | None:
 
 
 def _fine(signs: Signs) -> Light:
-    return Light("green", "Running", f"Frames come from {signs.peer}.")
+    sentence = f"Frames come from {signs.peer}" + (" and go to the decoder." if signs.sends else ".")
+    return Light("green", "Running", sentence)

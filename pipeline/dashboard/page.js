@@ -2,7 +2,7 @@
 import {number} from './charts.js';
 import {Stream, put} from './stream.js';
 
-const SILENT_MS = 3000;
+const SILENT_MS = 2500;
 const AGAIN_MS = 5000;
 const byId = (id) => document.getElementById(id);
 const page = {streams: [], heard: 0, silent: false, ended: false, refused: null, drawing: false};

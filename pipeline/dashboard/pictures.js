@@ -109,6 +109,7 @@ export class Pictures {
     if (this.canvas.width !== tile.width || this.canvas.height !== tile.height) {
       Object.assign(this.canvas, {width: tile.width, height: tile.height});
     }
+    this.canvas.hidden = false;
     const {x, y, width, height} = tile;
     this.canvas.getContext('2d').drawImage(this.bitmap, x, y, width, height, 0, 0, width, height);
     this.canvas.setAttribute('aria-label', `${tile.title}, frame ${this.shown.frame_id}`);

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.dashboard import figures
-from pipeline.dashboard.history import History, levels_for
+from pipeline.dashboard.history import levels_for
 from pipeline.dashboard.light import Light
 from pipeline.dashboard.live import FRAMES_SHOWN, LiveStream
 from pipeline.dashboard.pictures import Composite
+from pipeline.dashboard.tally import Tally
 from pipeline.errors import SourceError
 from pipeline.ledger import OUT, Row
 from pipeline.recording.index import Entry, Index, open_index
@@ -40,7 +41,7 @@ class RecordedStream(LiveStream):
         self._index = open_index(files, stamps.see)
         if not stamps.count:
             raise SourceError(f"{title} has no packet of a primary view")
-        self.history = History(levels_for(stamps.last_ns - stamps.first_ns), figures.FIELDS)
+        self.tally = Tally(levels_for(stamps.last_ns - stamps.first_ns), None)
         self._frames = 0
         self._bytes: Counter[Role] = Counter()
         self._entries: list[Entry] = []
@@ -54,9 +55,9 @@ class RecordedStream(LiveStream):
             if entry.packet.role != "primary":
                 continue
             row = _row(self._frames, entry)
-            self._take(row)
+            self.tally.take(row)
             if self._frames % -(-count // FRAMES_SHOWN) == 0:
-                self._shown.append(figures.frame(row, self._axis.newest_ns))
+                self._shown.append(figures.frame(row, self.tally.axis.newest_ns))
             if self._frames % -(-count // MOST_PICTURES) == 0:
                 self._entries.append(entry)
             self._frames += 1
@@ -82,7 +83,7 @@ class RecordedStream(LiveStream):
         return Counter({OUT: self._frames})
 
     def _state(self) -> dict[str, Any]:
-        state, seconds, light = super()._state(), self._seconds(), self.light()
+        state, seconds, light = super()._state(), self.tally.seconds(), self.light()
         names = ("kbps", "bpp", "ratio", "psnr_db", "ms_ssim")
         now = {**dict.fromkeys(state["now"]), **{name: state["run"][name] for name in names}}
         now["capture_fps"] = self._frames / seconds if seconds else None

@@ -41,6 +41,7 @@ export class Stream {
     put(this.find('.title'), data.title);
     this.makeRanges();
     this.node.classList.toggle('recording', Boolean(data.pictures));
+    this.node.classList.toggle('sender', Boolean(data.sends));
     if (data.pictures) this.pictures.browse(data.pictures);
     else this.pictures.tell(data.picture);
   }
@@ -130,7 +131,7 @@ export class Stream {
   }
 
   drawLight(light, silent) {
-    const shown = silent ? {colour: 'red', word: 'No news', sentence: 'This node has sent nothing for more than 3 s.'} : light;
+    const shown = silent ? {colour: 'red', word: 'No news', sentence: 'This node has sent nothing for more than 2.5 s.'} : light;
     this.find('.light').dataset.colour = shown.colour;
     put(this.find('.word'), shown.word);
     put(this.find('.sentence'), shown.sentence);
@@ -188,10 +189,11 @@ export class Stream {
   }
 
   drawSizes(frames) {
-    const sizes = frames.filter((f) => f.bytes !== null).map((f) => f.bytes / 1000);
-    const found = histogram(this.find('.sizes .chart'), sizes, {unit: 'kB', digits: 2, name: 'Frame sizes'});
+    const whole = frames.filter((f) => f.bytes !== null).map((f) => f.bytes);
+    const [unitName, per, digits] = Math.max(...whole) < 2000 ? ['bytes', 1, 0] : ['kB', 1000, 2];
+    const found = histogram(this.find('.sizes .chart'), whole.map((n) => n / per), {unit: unitName, digits, name: 'Frame sizes'});
     put(this.find('.sizes .about'), found
-      ? `Last ${sizes.length} frames: median ${number(found.median, 2)} kB, 95 % up to ${number(found.p95, 2)} kB.` : '');
+      ? `Last ${whole.length} frames: median ${number(found.median, digits)} ${unitName}, 95 % up to ${number(found.p95, digits)} ${unitName}.` : '');
   }
 
   drawCauses() {

@@ -9,7 +9,8 @@ from simulated import START_NS, FakeClock, Node, frame
 
 from pipeline.dashboard import LiveStream
 from pipeline.dashboard.events import event
-from pipeline.dashboard.live import FRAMES_SHOWN, ROWS_KEPT
+from pipeline.dashboard.live import FRAMES_SHOWN
+from pipeline.dashboard.tally import ROWS_KEPT
 from pipeline.errors import StageError
 from pipeline.report import summarise
 from pipeline.stage import Context
@@ -28,7 +29,7 @@ def stream(context) -> LiveStream:
 
 
 def turned(stream: LiveStream) -> LiveStream:
-    stream.turn(0)
+    stream.turn(stream._context.clock.monotonic_ns())
     return stream
 
 
@@ -107,8 +108,8 @@ def test_what_a_page_is_told_does_not_grow_with_the_day(context, stream):
 
     early, late = told(0, 2000), told(2000, 17_280)
     assert late < 1.5 * early < 150_000
-    assert len(stream._seen) <= ROWS_KEPT
-    assert [len(level._sums) for level in stream.history.levels] == [300, 360, 288]
+    assert len(stream.tally.last(10**6)) <= ROWS_KEPT
+    assert [len(level._sums) for level in stream.tally.history.levels] == [300, 360, 288]
     assert len(stream.whole()["frames"]) == FRAMES_SHOWN
     assert stream.whole()["run"]["frames_in"] == 17_280
 
@@ -133,6 +134,35 @@ def test_measurements_that_are_no_numbers_are_unknown(context, stream, value):
     event("whole", whole)  # raises for numbers that JSON does not know
     assert whole["now"]["psnr_db"] is None
     assert whole["run"]["payload_bytes"] is None
+
+
+def test_absurd_times_break_nothing(context, stream):
+    for i, pts_ns in enumerate((0, 10**400, -(10**400), S)):
+        context.ledger.frame_in(i, pts_ns)
+        context.ledger.note(i, payload_bytes=1000.0, bpp=0.5)
+    event("whole", turned(stream).whole())
+
+
+def test_the_axis_of_cameras_goes_on_in_an_outage_whatever_the_encoders_clock_says(context, stream):
+    context.facts["clock"] = "wall"
+    for i in range(20):
+        frame(context, i, 10.0)
+    stream.turn(context.clock.now_ns)
+    assert stream.whole()["edge_s"] == pytest.approx(1.9)
+    context.clock.now_ns += 7 * S
+    assert stream.whole()["edge_s"] == pytest.approx(8.9)
+
+
+def test_causes_of_the_age_are_those_of_the_last_frames(context, stream):
+    latency = context.metrics.latency_seconds
+    latency.labels("decode").observe(100.0)
+    for _ in range(12):
+        stream.turn(0)
+    for _ in range(4):
+        latency.labels("decode").observe(0.14)
+        latency.labels("network").observe(0.02)
+    causes = dict(turned(stream).whole()["causes"])
+    assert causes == {"decode": pytest.approx(140.0), "network": pytest.approx(20.0)}
 
 
 def test_absurd_numbers_are_shown_as_they_are_and_break_nothing(context, stream):
