@@ -72,6 +72,7 @@ class Camera(Source):
 
     _context: Context = field(init=False, repr=False)
     _feed: Feed | None = field(init=False, repr=False, default=None)
+    _end_ns: int | None = field(init=False, repr=False, default=None)
     _counted: int = field(init=False, repr=False, default=0)
     _sizes: dict[View, tuple[int, int]] = field(init=False, repr=False, default_factory=dict)
     _changed: dict[View, tuple[int, int]] = field(init=False, repr=False, default_factory=dict)
@@ -90,19 +91,19 @@ class Camera(Source):
         """Frames as they come, the side view right after the primary one."""
         if self._feed is None:
             return
-        clock, end_ns = self._context.clock, None
-        for shot in self._feed.take(self._context.stop):
-            now_ns = clock.monotonic_ns()
-            if end_ns is None and self.duration_s:
-                end_ns = now_ns + round(self.duration_s * 1e9)
-            if end_ns is not None and now_ns >= end_ns:
-                return
+        for shot in self._feed.take(self._is_over):
+            if self._end_ns is None and self.duration_s:
+                self._end_ns = self._context.clock.monotonic_ns() + round(self.duration_s * 1e9)
             yield from self._frames(shot)
 
     def close(self) -> None:
         if self._feed is not None:
             self._feed.close()
             self._report()
+
+    def _is_over(self) -> bool:
+        timed_out = self._end_ns is not None and self._context.clock.monotonic_ns() >= self._end_ns
+        return timed_out or self._context.stop.is_set()
 
     @property
     def _views(self) -> tuple[View, ...]:

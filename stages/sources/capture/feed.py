@@ -87,10 +87,10 @@ class Feed:
             raise
         self._start(devices)
 
-    def take(self, until: threading.Event) -> Iterator[Shot]:
-        """Shots in order of capture, as they come, until `until` is set. What came before the first call is gone."""
+    def take(self, is_over: Callable[[], bool]) -> Iterator[Shot]:
+        """Shots in order of capture, as they come, until `is_over`. What came before the first call is gone."""
         self._taking = True
-        while not until.is_set():
+        while not is_over():
             with self._changed:
                 self._changed.wait_for(lambda: bool(self._shots), timeout=POLL_S)
                 shot = self._shots.popleft() if self._shots else None

@@ -122,6 +122,13 @@ def test_it_ends_after_its_duration(tmp_path):
     assert seen[-1].taken_ns - seen[0].taken_ns <= 0.25e9
 
 
+def test_it_ends_after_its_duration_though_the_camera_is_away(tmp_path):
+    with ts_camera() as served, _open(tmp_path, device=served.url, duration_s=0.5) as (frames, _):
+        next(frames)
+        served.unplugged.set()
+        assert len(list(frames)) < 20
+
+
 def test_it_ends_when_it_is_stopped(tmp_path):
     with ts_camera() as served, _open(tmp_path, device=served.url) as (frames, context):
         next(frames)

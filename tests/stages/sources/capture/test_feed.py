@@ -99,7 +99,7 @@ class Taken:
         _close(self.feed, self.bench)
 
     def _run(self) -> None:
-        shots = self.feed.take(self.stop)
+        shots = self.feed.take(self.stop.is_set)
         self.feed._taking = True
         self._ready.set()
         for shot in shots:
@@ -161,7 +161,7 @@ def test_the_oldest_frames_give_way_and_are_told(bench):
     bench.give(KEPT + 3)
     _until(lambda: len(bench.dropped) == 3)
     stop = threading.Event()
-    shots = feed.take(stop)
+    shots = feed.take(stop.is_set)
     kept = [next(shots).frame_id for _ in range(KEPT)]
     stop.set()
     _close(feed, bench)
