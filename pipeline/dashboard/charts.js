@@ -71,11 +71,11 @@ const digitsFor = (step) => [0, 1, 2, 3].find((d) => Math.abs(step * 10 ** d - M
 const spread = (values) => values.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
 
 // Rows are [place, frames, dropped, unpaired, bytes, psnr]. Returns the points, for the cursor.
-export function bitrate(svg, {level, edge, begin, budget, nameOf, cursor}) {
+export function bitrate(svg, {level, edge, begin, least, budget, nameOf, cursor}) {
   const plot = new Plot(svg, {left: 52, right: 10, top: 12, bottom: 24});
   const {width_s: width, count} = level;
   const last = Math.floor(edge / width);
-  const span = Math.min(count, Math.max(12, last + 1 - begin)) * width;
+  const span = Math.min(count, Math.max(least, last + 1 - begin)) * width;
   const [from, to] = [Math.max(0, (last + 1) * width - span), Math.max(span, (last + 1) * width)];
   const points = [];
   for (let place = Math.round(from / width); place < Math.max(last, 1); place++) {

@@ -99,11 +99,16 @@ export class Pictures {
     this.draw();
   }
 
+  // The two that blink: the first pair that this picture has.
+  pair() {
+    const names = this.shown.tiles.map((tile) => tile.name);
+    return PAIRS.find((pair) => pair.every((name) => names.includes(name)));
+  }
+
   draw() {
     if (!this.bitmap) return;
     const tiles = new Map(this.shown.tiles.map((tile) => [tile.name, tile]));
-    const pair = PAIRS.find((names) => names.every((name) => tiles.has(name)));
-    const name = this.chosen === 'blink' ? (pair || ['decoded'])[this.phase] : this.chosen;
+    const name = this.chosen === 'blink' ? (this.pair() || ['decoded'])[this.phase] : this.chosen;
     const tile = tiles.get(name);
     if (!tile) return; // the last picture that had it stays
     if (this.canvas.width !== tile.width || this.canvas.height !== tile.height) {
@@ -120,7 +125,11 @@ export class Pictures {
 
   about(name) {
     if (name.startsWith('error')) return 'Mean error of the colours, black for none, bright for 40 of 255 and more.';
-    if (this.chosen === 'blink') return CALM.matches ? 'Click or tap the picture to switch.' : 'Two pictures of one moment in turns: what jumps is what was lost.';
+    if (this.chosen === 'blink') {
+      const worth = this.pair()?.includes('original') ? 'what jumps is what was lost.'
+        : this.pair()?.includes('without') ? 'what jumps is what the side view brought.' : 'what jumps is what lies between the cameras.';
+      return `${CALM.matches ? 'Click or tap the picture to switch' : 'Two pictures of one moment in turns'}: ${worth}`;
+    }
     return '';
   }
 }

@@ -41,6 +41,7 @@ export class Stream {
     put(this.find('.title'), data.title);
     this.makeRanges();
     this.node.classList.toggle('recording', Boolean(data.pictures));
+    if (data.pictures) put(this.find('.run h3'), 'In all');
     this.node.classList.toggle('sender', Boolean(data.sends));
     if (data.pictures) this.pictures.browse(data.pictures);
     else this.pictures.tell(data.picture);
@@ -164,7 +165,9 @@ export class Stream {
     nameOf.offset = wall ? origin - new Date(origin * 1000).getTimezoneOffset() * 60 : 0;
     const level = this.levels[this.level];
     const begin = level.rows.size ? Math.min(...level.rows.keys()) : 0;
-    this.drawn = bitrate(this.find('.bitrate .chart'), {level, edge, begin, budget, nameOf, cursor: this.cursor});
+    this.drawn = bitrate(this.find('.bitrate .chart'), {
+      level, edge, begin, budget, nameOf, cursor: this.cursor, least: this.state.pictures ? 3 : 12,
+    });
     const p = this.drawn.points.find((q) => q.place === this.cursor);
     put(this.find('.readout'), p ? readout(p, nameOf, level) : this.legend(level, wall));
   }
@@ -193,7 +196,11 @@ export class Stream {
     const [unitName, per, digits] = Math.max(...whole) < 2000 ? ['bytes', 1, 0] : ['kB', 1000, 2];
     const found = histogram(this.find('.sizes .chart'), whole.map((n) => n / per), {unit: unitName, digits, name: 'Frame sizes'});
     put(this.find('.sizes .about'), found
-      ? `Last ${whole.length} frames: median ${number(found.median, digits)} ${unitName}, 95 % up to ${number(found.p95, digits)} ${unitName}.` : '');
+      ? `${this.chosen(whole.length)}: median ${number(found.median, digits)} ${unitName}, 95 % up to ${number(found.p95, digits)} ${unitName}.` : '');
+  }
+
+  chosen(count) {
+    return this.state.pictures ? `${count} of ${number(this.state.run.frames_in, 0)} frames` : `Last ${count} frames`;
   }
 
   drawCauses() {
@@ -224,7 +231,7 @@ export class Stream {
     const found = offsets.length > 1 ? histogram(svg, offsets, {unit: 'ms', digits: 1, name: 'Offset of the side view', zero: true}) : null;
     const unpaired = `${number(run.unpaired, 0)} of ${number(run.frames_in, 0)} unpaired`;
     put(this.find('.pairing .about'), found
-      ? `Side view minus primary view: median ${signed(found.median)} ms, from ${signed(found.low)} to ${signed(found.high)}. ${unpaired} since the start.`
+      ? `Side view minus primary view: median ${signed(found.median)} ms, from ${signed(found.low)} to ${signed(found.high)}. ${unpaired}.`
       : `Offsets ${UNKNOWN}. ${unpaired}.`);
   }
 
