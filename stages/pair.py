@@ -49,7 +49,7 @@ class Pair(Stage):
         Field(
             allow_inf_nan=False,
             description="added to the side view's capture times, where its clock is known to differ: what "
-            "`sidecast calibrate-offset` finds",
+            "`sidecast calibrate-offset` finds; a live side view that is late needs as much max_wait_ms",
         ),
     ] = 0.0
     max_wait_ms: Annotated[float, Field(ge=0, description="longest wait for a side view that is not recorded")] = 100.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,10 @@ def main(args: argparse.Namespace) -> int:
         one, other = take(left, right, args.seconds, Context("calibrate-offset", Path(folder)))
     offset = find_offset(one.clip, other.clip)
     print("\n".join(_lines(one, other, offset)))
+    late_ms = (other.first_pts_ns - one.first_pts_ns) / 1e6 - offset.seconds * 1000
+    if right.clock == "wall" and late_ms > 0:
+        # Its frames come so much later than the primary ones that show the same.
+        print(f"    max_wait_ms: {math.ceil(late_ms / 50 + 2) * 50}")
     return 0
 
 

@@ -14,6 +14,7 @@ import pytest
 from pipeline.errors import SidecastError, SourceError
 from pipeline.stage import Context, Source
 from pipeline.types import Frame, Item
+from stages.sources.synthetic import Synthetic
 from tools import cli
 from tools.calibrate_offset import find_offset
 from tools.offset.clips import take
@@ -116,6 +117,26 @@ def test_cameras_are_read_at_once_and_stopped_after_so_many_seconds(tmp_path):
     one, other = take(Camera(), Camera(), 3.0, Context("test", tmp_path))
     assert len(one.clip.greys) == len(other.clip.greys) == 31
     assert threading.active_count() == before
+
+
+def test_a_side_camera_that_is_late_must_be_waited_for(capsys, monkeypatch):
+    """Its stamps are 300 ms later than those of the recording beside it that shows the same."""
+
+    @dataclass(kw_only=True)
+    class Late(Synthetic):
+        clock = "wall"
+        pace: str = "fast"
+
+        def read(self) -> Iterator[Item]:
+            return (replace(item, pts_ns=item.pts_ns + 300_000_000) for item in super().read())
+
+    fields = {"length": 26, "size": (480, 144), "seed": 2}
+    sources = {"left": Synthetic(view="left", **fields), "right": Late(view="right", **fields)}
+    monkeypatch.setattr("tools.calibrate_offset.source_of", lambda text, view: sources[view])
+    assert cli.main(["calibrate-offset", "a", "b"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert float(lines[-2].removeprefix("    offset_ms: ")) == pytest.approx(-300, abs=5)
+    assert lines[-1] in ("    max_wait_ms: 400", "    max_wait_ms: 450")
 
 
 def test_a_camera_that_fails_ends_the_other(tmp_path):
