@@ -205,7 +205,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _stream(self, dashboard: Dashboard) -> None:
         """Events for as long as the page is open; the connection goes to the thread that sends them."""
         self.send_response(200)
-        for name, value in {"Content-Type": "text/event-stream", **HEADERS}.items():
+        # A proxy in between must hand events on as they come.
+        for name, value in {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no", **HEADERS}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":

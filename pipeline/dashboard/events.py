@@ -192,15 +192,15 @@ class Events:
 
     def _part(self) -> None:
         """Let the last words go out, but not for longer than a moment."""
+        with self._lock:
+            self._ending = True  # nobody is adopted from here on
         until_ns = self._clock.monotonic_ns() + round(FAREWELL_S * 1e9)
         while any(page.waiting for page in self._pages.values()) and self._clock.monotonic_ns() < until_ns:
             self._wait(0.1)
         for page in list(self._pages.values()):
             self._drop(page)
-        with self._lock:
-            self._ending = True
-            while self._arrivals:
-                _close(self._arrivals.popleft())
+        while self._arrivals:
+            _close(self._arrivals.popleft())
         self._selector.close()
         self._wakeup.close()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import statistics
+import time
 
 import pytest
 from simulated import START_NS, FakeClock, Node, frame
@@ -112,6 +114,17 @@ def test_what_a_page_is_told_does_not_grow_with_the_day(context, stream):
     assert [len(level._sums) for level in stream.tally.history.levels] == [300, 360, 288]
     assert len(stream.whole()["frames"]) == FRAMES_SHOWN
     assert stream.whole()["run"]["frames_in"] == 17_280
+
+
+def test_a_second_of_frames_costs_less_than_a_hundredth_of_a_core(context, stream):
+    spent = []
+    for second in range(20):
+        for i in range(30):
+            frame(context, second * 30 + i, 30.0)
+        begin_ns = time.thread_time_ns()
+        event("news", turned(stream).news())
+        spent.append(time.thread_time_ns() - begin_ns)
+    assert statistics.median(spent) < 10_000_000  # 2 ms on a machine that has nothing else to do
 
 
 @pytest.mark.parametrize(

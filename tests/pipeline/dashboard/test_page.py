@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from simulated import Node, decoded
 
-from pipeline.dashboard import pictures
+from pipeline.dashboard import events, pictures
 from pipeline.dashboard.pictures import Composite
 from stages.composite import compose
 
@@ -179,6 +179,14 @@ def test_single_values_are_read_by_keyboard_and_everything_has_a_name(visit, nod
     )
     seen.page.locator(".range input").nth(1).check(force=True)
     assert "10 s" in seen.page.locator(".readout").inner_text()
+
+
+def test_one_page_too_many_says_so(browser, node, monkeypatch):
+    monkeypatch.setattr(events, "MAX_PAGES", 0)
+    page = browser.new_page()
+    page.goto(node.url)
+    page.wait_for_selector('#connection:text("pages of this dashboard are open already")')
+    page.close()
 
 
 def test_a_node_that_is_gone_is_seen_and_the_end_is_told(visit, node):
