@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import runs
+from cameras import write_clip
 
 from pipeline.clock import SystemClock
 from pipeline.errors import SourceError
@@ -43,6 +44,16 @@ nodes:
       - {use: write_video}
 """
 """configs/live-two-cameras.yaml with JPEG in the place of the learned codec, which takes long to load."""
+
+SYNCHRONISED = """
+vars: {left: null, right: null}
+nodes:
+  one:
+    stages:
+      - {use: camera, device: "${left}", side_device: "${right}", size: [64, 48], duration_s: 1.5}
+      - {use: pair, policy: exact}
+      - {use: write_video, content: side_by_side}
+"""
 
 
 class PlayedCamera:
@@ -184,6 +195,23 @@ def test_a_camera_that_refuses_ends_the_run_with_its_sentence(live, tmp_path):
     url = f"tcp://127.0.0.1:{runs.free_ports(1)[0]}"
     ended = runs.run(live, out=tmp_path / "out", left=url, right=url, **runs.addresses())
     assert ended.failed() == f"camera {url} cannot be opened: connection refused"
+
+
+def test_two_cameras_that_are_grabbed_together_are_paired_by_number(tmp_path):
+    path = tmp_path / "synchronised.yaml"
+    path.write_text(SYNCHRONISED)
+    devices = {
+        "left": write_clip(tmp_path / "left.avi", frames=200, fps=20),
+        "right": write_clip(tmp_path / "right.avi", frames=200, fps=20, size=(64, 96)),
+    }
+    ended = runs.run(path, out=tmp_path / "out", **devices).succeeded()
+    report = ended.report
+    assert report["frames_out"] >= 10
+    assert report["frames_in"] == report["frames_out"] + sum(report["drops"].values())
+    assert report["unpaired"] == 0
+    assert {(picture.width, picture.height) for picture in ended.video()} == {(128, 48)}
+    # Of two files the second never keeps the first waiting.
+    assert 0 < report["side"]["offset_ms"]["p50"] < 20
 
 
 def test_a_camera_that_speaks_rtsp(need):
