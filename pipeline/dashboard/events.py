@@ -109,7 +109,7 @@ class Events:
                 return False
             connection.setblocking(False)
             self._arrivals.append(connection)
-        self._wakeup.ring()
+            self._wakeup.ring()
         return True
 
     # Everything below runs in the thread.
@@ -139,20 +139,8 @@ class Events:
             page = key.data
             if page is None:
                 self._wakeup.clear()
-            elif not self._heard(page, ready):
-                self._drop(page)
-
-    def _heard(self, page: _Page, ready: int) -> bool:
-        """A page says nothing, so what can be read is its end, or nonsense that is thrown away."""
-        if ready & selectors.EVENT_READ:
-            try:
-                if not page.connection.recv(4096):
-                    return False
-            except BlockingIOError:
-                pass
-            except OSError:
-                return False
-        return self._push(page)
+            elif ready & selectors.EVENT_READ or not self._push(page):
+                self._drop(page)  # a page says nothing: what can be read is its end, or nonsense
 
     def _welcome(self, now_ns: int) -> None:
         """Everything for those who have just come, and for those who were behind and have read what they had."""
@@ -202,7 +190,8 @@ class Events:
         while self._arrivals:
             _close(self._arrivals.popleft())
         self._selector.close()
-        self._wakeup.close()
+        with self._lock:
+            self._wakeup.close()
 
 
 def _close(connection: socket.socket) -> None:

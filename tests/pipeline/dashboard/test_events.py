@@ -156,12 +156,13 @@ def test_pages_beyond_the_cap_are_refused(monkeypatch):
         assert [Page(running).taken for _ in range(5)] == [True] * 3 + [False] * 2
 
 
-def test_nonsense_from_a_page_is_thrown_away():
+def test_a_page_that_talks_is_hung_up_on():
     with serving(Source()) as running:
-        page = Page(running)
-        page.next()
-        page.far.sendall(b"\0" * 100_000)
-        assert page.next()[0] == "news"
+        talking, quiet = Page(running), Page(running)
+        assert talking.next()[0] == quiet.next()[0] == "whole"
+        talking.far.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert talking.next()[0] == "closed"
+        assert quiet.next()[0] == "news"
 
 
 def test_a_mistake_in_what_is_told_ends_the_page_not_the_process(caplog):
