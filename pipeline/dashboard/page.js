@@ -19,7 +19,8 @@ function connect() {
   on('news', (data) => data.streams.forEach((news, i) => page.streams[i]?.news(news)));
   on('refused', (data) => { page.refused = data.sentence; });
   on('end', (data) => {
-    data.streams.forEach((news, i) => page.streams[i]?.news(news));
+    // The server is closing: a picture could not be fetched any more.
+    data.streams.forEach((news, i) => page.streams[i]?.news({...news, picture: undefined}));
     page.ended = true;
     source.close();
     setTimeout(connect, AGAIN_MS);
