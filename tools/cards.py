@@ -27,7 +27,12 @@ NATIVE_PICTURES = 4
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("--data", type=Path, required=True, metavar="DATA", help="the folder that training has read")
-    parser.add_argument("--weights", nargs="+", metavar="NAME", help="names or files (default: all that are shipped)")
+    parser.add_argument(
+        "--weights",
+        nargs="+",
+        metavar="NAME",
+        help="names or files, the first is what the others are compared with (default: all shipped)",
+    )
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="where README.md goes (default: beside the weights)")
     parser.add_argument(
         "--out", type=Path, default=Path("out/cards"), help="folder of the evaluations (default out/cards)"
@@ -50,7 +55,9 @@ def main(args: argparse.Namespace) -> int:
     torch.set_num_threads(cores)
     cv2.setNumThreads(cores)
     terminal = set_up(verbose=args.verbose)
-    files = [weights_file.find(name) for name in args.weights or weights_file.shipped()]
+    first = weights_file.ALIASES["default"]
+    names = args.weights or sorted(weights_file.shipped(), key=lambda name: (name != first, name))
+    files = [weights_file.find(name) for name in names]
     described = [cards.read_card(path) for path in files]
     held = cards.held_out(described, args.data)
     if not held.drives:

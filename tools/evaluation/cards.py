@@ -163,9 +163,9 @@ def _files(cards: Sequence[Card]) -> Iterator[str]:
 
 
 def _changes(cards: Sequence[Card], rows: Sequence[Row]) -> Iterator[str]:
-    """Everything against HEVC and against the first card, which is the default codec where that is shipped."""
+    """Everything against HEVC and against the first card."""
     curves = {curve.codec: curve for curve in _means(rows) if " (side" not in curve.codec}
-    anchor, own = curves[ANCHOR], curves[_first(cards)]
+    anchor, own = curves[ANCHOR], curves[cards[0].name]
     yield f"| codec | PSNR, to HEVC 4:4:4 | MS-SSIM | PSNR, to `{own.codec}` | MS-SSIM | bpp | PSNR, dB |"
     yield "|---|---:|---:|---:|---:|---|---|"
     for curve in curves.values():
@@ -184,10 +184,6 @@ def _percent(value: float | None) -> str:
     return "no common quality" if value is None else f"{value:+.1f} %"
 
 
-def _first(cards: Sequence[Card]) -> str:
-    return next((card.name for card in cards if card.model.startswith("disparity ")), cards[0].name)
-
-
 def _worth(cards: Sequence[Card], rows: Sequence[Row]) -> Iterator[str]:
     yield "| weights | side view | PSNR at equal bytes | bytes at equal PSNR |"
     yield "|---|---|---:|---:|"
@@ -202,7 +198,7 @@ def _failures(cards: Sequence[Card], rows: Sequence[Row]) -> Iterator[str]:
     for image in dict.fromkeys(row.image for row in rows if row.image != MEAN):
         curves = {c.codec: c for c in curves_of(row for row in rows if row.image == image)}
         by_picture[image] = {name: delta_of(curves[name], curves[ANCHOR]).psnr_percent for name in names}
-    own = _first(cards)
+    own = names[0]
     order = sorted(by_picture, key=lambda image: _change(by_picture[image][own]), reverse=True)
     yield (
         f"Bits at equal PSNR against HEVC 4:4:4, picture by picture: the ten worst of {len(by_picture)} for `{own}`, "
