@@ -47,22 +47,26 @@ class Follower:
     """What has changed in a ledger since one last looked; made by `Ledger.follow`."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self._ledger, self._changed = ledger, dict[int, None]()
+        self._ledger, self._changed = ledger, dict[int, Row]()
 
     def take(self, most: int) -> list[Row]:
         """Copies of at most so many rows that have changed since they were taken, in the order of their changes."""
         with self._ledger._lock:
-            ids = list(itertools.islice(self._changed, most))
-            for frame_id in ids:
-                del self._changed[frame_id]
-            return [self._ledger._rows[frame_id].copy() for frame_id in ids]
+            numbers = list(itertools.islice(self._changed, most))
+            return [self._changed.pop(number).copy() for number in numbers]
 
 
 class Ledger:
-    """Thread-safe table of `Row` by frame_id, in the order in which the frames came in."""
+    """Thread-safe table of `Row` by frame_id, in the order in which the frames came in.
+
+    A camera's counter begins anew when its encoder does: a frame_id that has settled and comes with another pts is
+    another frame, and gets a row of its own.
+    """
 
     def __init__(self) -> None:
+        self._all: list[Row] = []
         self._rows: dict[int, Row] = {}
+        """The newest row of each frame_id."""
         self._changed: dict[int, None] = {}
         self._lock = threading.Lock()
         self._watchers: list[Callable[[int, str], None]] = []
@@ -113,7 +117,7 @@ class Ledger:
     def rows(self) -> list[Row]:
         """A copy of all rows, in order of arrival."""
         with self._lock:
-            return [row.copy() for row in self._rows.values()]
+            return [row.copy() for row in self._all]
 
     def row(self, frame_id: int) -> Row | None:
         """A copy of one row, or None if the frame was never seen."""
@@ -155,12 +159,13 @@ class Ledger:
 
     def _row(self, frame_id: int, pts_ns: int | None = None) -> Row:
         row = self._rows.get(frame_id)
-        if row is None:
-            row = self._rows[frame_id] = Row(frame_id, pts_ns or 0, number=len(self._rows))
+        if row is None or (pts_ns is not None and _is_another(row, pts_ns)):
+            row = self._rows[frame_id] = Row(frame_id, pts_ns or 0, number=len(self._all))
+            self._all.append(row)
             self._counts[PENDING] += 1
         self._changed[frame_id] = None
         for follower in self._followers:
-            follower._changed[frame_id] = None
+            follower._changed[row.number] = row
         return row
 
     def _settle(self, frame_id: int, status: str, pts_ns: int | None = None) -> None:
@@ -173,3 +178,8 @@ class Ledger:
             self._counts[status] += 1
         for watcher in self._watchers:
             watcher(frame_id, status)
+
+
+def _is_another(row: Row, pts_ns: int) -> bool:
+    """Whether a frame of that pts is another one than this, which has settled; a pts of 0 may only be unknown."""
+    return row.status != PENDING and row.pts_ns != pts_ns and 0 not in (row.pts_ns, pts_ns)

@@ -202,6 +202,24 @@ def test_the_light_follows_the_link(context, stream):
     assert turned(stream).light().colour == "green"
 
 
+def test_a_camera_whose_encoder_was_restarted_goes_on(context, stream):
+    context.facts["clock"] = "wall"
+    for i in range(50):
+        frame(context, i, 10.0)
+    context.heard_ns = context.clock.now_ns
+    turned(stream)
+    context.clock.now_ns += 9 * S
+    for i in range(30):
+        context.ledger.frame_in(i, START_NS + 9 * S + i * S // 10)
+        context.ledger.note(i, payload_bytes=1000.0, wire_bytes=1096.0, bpp=0.5)
+        context.ledger.frame_out(i)
+    context.heard_ns = context.clock.now_ns
+    whole = turned(stream).whole()
+    assert (whole["light"]["word"], whole["run"]["frames_out"]) == ("Running", 80)
+    assert whole["edge_s"] == pytest.approx(11.9)
+    assert [row[1] for row in whole["levels"][0]["rows"][-3:]] == [10, 10, 10]
+
+
 def test_an_error_and_the_end_are_shown(context, stream):
     stream.end()
     context.facts["complete"] = False
