@@ -64,7 +64,8 @@ class Level:
             self._places[slot], self._sums[slot] = place, [0.0] * self._fields
         sums = self._sums[slot]
         for i, amount in enumerate(amounts):
-            sums[i] += amount
+            if amount:
+                sums[i] += amount
         self._changed[place] = None
 
     def rows(self) -> list[tuple[int, list[float]]]:

@@ -70,7 +70,8 @@ class LiveStream:
         if self.tally.highest > highest:
             self._frame_ns = now_ns
         self._look_back()
-        self._latencies.append(self._latency_sums())
+        if not self._sends:  # age is measured where frames come out
+            self._latencies.append(self._latency_sums())
         self._link_up = self._value("link_up") == 1
 
     def look(self, now_ns: int) -> bool:

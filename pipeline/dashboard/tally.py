@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import statistics
 from collections import deque
 from collections.abc import Sequence
@@ -67,9 +68,8 @@ class Tally:
         pts_ns = max(-FARTHEST_NS, min(FARTHEST_NS, row.pts_ns))
         at_ns = before.at_ns if before else self._place(row, pts_ns)
         amounts = figures.amounts(row, self._header_bytes)
-        more = amounts if before is None else tuple(a - b for a, b in zip(amounts, before.amounts, strict=True))
-        self.history.add(at_ns, more)
-        self.sums = [a + b for a, b in zip(self.sums, more, strict=True)]
+        if before is None or amounts != before.amounts:
+            self._add(at_ns, amounts, before)
         seen = self._seen[row.number] = Seen(row, at_ns, amounts, before is not None and before.timed)
         self.highest = max(self.highest, row.number)
         self._changed[row.number] = None
@@ -111,6 +111,11 @@ class Tally:
         if self._span_ns is None or not self._intervals:
             return None
         return (self._span_ns[1] - self._span_ns[0] + statistics.median(self._intervals)) / S
+
+    def _add(self, at_ns: int, amounts: tuple[float, ...], before: Seen | None) -> None:
+        more = amounts if before is None else tuple(map(operator.sub, amounts, before.amounts))
+        self.history.add(at_ns, more)
+        self.sums = list(map(operator.add, self.sums, more))
 
     def _place(self, row: Row, pts_ns: int) -> int:
         return self.axis.newest_ns if row.status == "unreadable" else self.axis.at(pts_ns)

@@ -247,7 +247,8 @@ def test_load_says_what_is_wrong_with_a_stage(tmp_path, stage, fault):
         ),
         (
             "nodes: {a: {htp: 1, stages: [{use: camera}]}}",
-            "run.yaml:1: nodes.a.htp: unknown key (value 1); a node has http, insecure, dashboard, stages; did you mean 'http'?",
+            "run.yaml:1: nodes.a.htp: unknown key (value 1); a node has http, insecure, dashboard, stages; "
+            "did you mean 'http'?",
         ),
         (
             "nodes: [}",
