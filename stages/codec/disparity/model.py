@@ -26,11 +26,11 @@ Ints = NDArray[np.int32]
 STRIDE = 16
 KERNEL = 32
 BORDER = (KERNEL - STRIDE) // 2
-FOREIGN = 0.35
+FOREIGN = 0.3
 """A side view whose cells go to "no match" by more than this on average shows another scene and is left out.
 
-Measured at all qualities: at most 0.10 for a side view in step, 0.28 for one eight frames older, which is worth
-nothing by then; at least 0.47 for another scene, which would cost 0.1 to 0.2 dB.
+Measured at all qualities and both sizes: at most 0.10 for a side view in step, 0.28 for one eight frames older, which
+is worth nothing by then; at least 0.37 for another scene, which would cost 0.1 to 0.2 dB.
 """
 
 
