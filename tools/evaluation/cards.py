@@ -188,6 +188,8 @@ def _worth(cards: Sequence[Card], rows: Sequence[Row]) -> Iterator[str]:
     yield "| weights | side view | PSNR at equal bytes | bytes at equal PSNR |"
     yield "|---|---|---:|---:|"
     for worth in worth_of(_means(rows), [card.name for card in cards], (Side("none"), Side("wrong"))):
+        if not worth.psnr_change_db:  # a model that doesn't look at the side view
+            continue
         yield f"| {worth.codec} | {worth.side} | {worth.psnr_change_db:+.2f} dB | {_percent(worth.psnr_percent)} |"
 
 
