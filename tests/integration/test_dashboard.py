@@ -60,8 +60,9 @@ def test_the_page_shows_what_metrics_and_report_say_and_sees_the_encoder_die_and
 
         nodes["encoder"] = runs.start(config, "--node", "encoder", out=tmp_path / "encoder")
         page.wait_for_selector('.light[data-colour="green"]')
+        assert wrong == []
         page.wait_for_selector('.word:text("Ended")')
-        assert wrong == []  # from here on the page looks for the node's return, and Chromium tells that it is not there
+        assert all("ERR_CONNECTION_RE" in line for line in wrong), wrong  # Chromium tells that the node has left
         ended = {name: runs.wait(process).succeeded() for name, process in nodes.items()}
         _check_report(page, ended["decoder"].report)
     finally:

@@ -72,7 +72,9 @@ def test_installed_packages_are_those_of_the_wheel(environment, elsewhere):
 @pytest.mark.slow
 def test_installed_wheel_brings_configurations_and_weights(environment, elsewhere):
     shipped = {path.name for path in (ROOT / "configs").glob("*.yaml")}
-    assert {path.name for path in (environment / "share/sidecast/configs").iterdir()} == shipped
+    installed = environment / "share/sidecast/configs"
+    assert {path.name for path in installed.glob("*.yaml")} == shipped
+    assert {path.name for path in (installed / "monitoring").iterdir()} >= {"alerts.yml", "compose.yaml", "grafana"}
     packages = next(environment.glob("lib/python*/site-packages"))
     assert list(packages.glob("stages/codec/weights/*.safetensors"))
     assert not list(packages.glob("tests"))

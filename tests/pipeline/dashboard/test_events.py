@@ -73,7 +73,10 @@ class Page:
 
     def next(self) -> tuple[str, dict]:
         while b"\n\n" not in self._rest:
-            data = self.far.recv(65536)
+            try:
+                data = self.far.recv(65536)
+            except ConnectionResetError:  # closed with something unread
+                data = b""
             if not data:
                 return "closed", {}
             self._rest += data
