@@ -91,6 +91,7 @@ class Trainer:
         self.updates = 0
         """Since the optimisers started: less than `step` where only the network was kept."""
         self.seconds = 0.0
+        """Of processor time, summed over cores: what others used meanwhile does not count."""
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on as if nothing had happened, but the random state."""
@@ -117,7 +118,7 @@ class Trainer:
 
     def train_step(self, rate: float = 1.0) -> float:
         """One batch, one update at `rate` times the configured learning rates; returns the loss."""
-        began = time.monotonic()
+        began = time.process_time()
         self._set_rates(rate)
         loss = self.recipe.loss(self.sampler.batch(self.config.batch), self.step)
         self.model.zero_grad()
@@ -131,7 +132,7 @@ class Trainer:
         keep = min(self.config.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - keep)
-        self.seconds += time.monotonic() - began
+        self.seconds += time.process_time() - began
         self.plateau.note(loss.item())
         return loss.item()
 

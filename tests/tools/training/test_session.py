@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import time
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ from tools.training import context, context_export, session
 from tools.training.config import load_training_config
 from tools.training.pictures import read_library
 from tools.training.published import PUBLISHED, PublishedRecipe
-from tools.training.samples import Sampler
+from tools.training.samples import Batch, Sampler
 
 DISPARITY = """
 model: disparity
@@ -97,6 +98,21 @@ def test_a_run_is_saved_resumed_and_released(
     with (here.log / "tiny" / "released.csv").open() as f:
         (row,) = csv.DictReader(f)
     assert float(row["psnr_db_q27" if text in (DISPARITY, GAINS) else "psnr_db_q0"]) > 5
+
+
+def test_training_time_is_the_processors(tmp_path: Path, drives: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others use of a shared machine is not charged to the run."""
+    drawn = Sampler.batch
+
+    def after_a_pause(sampler: Sampler, count: int) -> Batch:
+        time.sleep(3)
+        return drawn(sampler, count)
+
+    monkeypatch.setattr(Sampler, "batch", after_a_pause)
+    here = places(tmp_path, GAINS, drives)
+    session.train(here, 0.005)
+    saved = torch.load(here.state / "tiny" / "state.pt", weights_only=True)
+    assert 0 < saved["seconds"] < 3 * saved["step"]
 
 
 def test_the_context_model_is_fitted_anew_to_the_same_transforms(drives: Path, tmp_path: Path) -> None:
