@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", type=Path, default=Path(".train"), help="where state.pt is kept (default .train)")
     parser.add_argument("--log", type=Path, default=Path("training"), help="where log.csv and the trunk go")
     parser.add_argument("--minutes", type=float, default=7 * 24 * 60, help="stop after this long (default a week)")
-    parser.add_argument("--threads", type=int, default=1, help="cores to use (default 1)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
+    parser.add_argument("--threads", type=int, default=1, help="cores to use on a CPU (default 1)")
     parser.add_argument(
         "--finish", action="store_true", help="decay a copy for --minutes and write weights to --weights"
     )
@@ -45,7 +46,7 @@ def main(args: argparse.Namespace) -> int:
     for kind in (np.float32, np.float64):
         np.finfo(kind)  # looked up once now, because numpy warns when denormals are off already
     torch.set_flush_denormal(True)
-    places = session.Places(args.config, args.data, args.state, args.log)
+    places = session.Places(args.config, args.data, args.state, args.log, args.device)
     weights = args.weights or DEFAULT_WEIGHTS / f"{places.name}.safetensors"
     if args.finish:
         session.finish(places, args.minutes, weights)

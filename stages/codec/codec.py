@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.codec import coding, container, weights_file
+from stages.codec.device import find_device
 from stages.codec.entropy import CodingTables, SymbolReader, encode_groups
 from stages.codec.errors import BitstreamError, CodecError
 from stages.codec.fit import fit_of
@@ -184,7 +185,7 @@ def load_codec(
     only, is `tiles` or `resize` in place of what the file says; encoder and decoder need the same. WeightsError if the
     file can't be used, or not so; CodecError if the device can't.
     """
-    target = _device(device)
+    target = find_device(device)
     weights = weights_file.load(weights_file.find(path_or_name), None if fit is None else {"fit": fit})
     weights.model.to(target)
     works_on = getattr(weights.model, "works_on", None)
@@ -197,17 +198,3 @@ def load_codec(
         device=target,
         max_pixels=max_pixels,
     )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise CodecError(f"there is no device {name!r}, expected auto, cpu or cuda") from error
-    if device.type not in ("cpu", "cuda"):
-        raise CodecError(f"device {name!r} can't be used, expected auto, cpu or cuda")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise CodecError(f"device {name!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices")
-    return device

@@ -57,7 +57,7 @@ class DisparityRecipe:
     def loss(self, batch: Batch, step: int) -> Tensor:
         """R + lambda * 255^2 * D, with help for the rough picture and the alignment; the rate comes in slowly."""
         low, high = self.config.rd_lambda
-        place = torch.rand(len(batch.x))
+        place = torch.rand(len(batch.x), device=batch.x.device)
         rd_lambda = low * (high / low) ** place
         with autocast(batch.x.device):
             out = self.model(batch.x, batch.side, place * self.model.quality_range[1], batch.use)
@@ -82,7 +82,7 @@ class DisparityRecipe:
     def release(self, model: nn.Module, path: Path, description: Mapping[str, Any]) -> bytes:
         """Write the weights file and return its model id; the tables are those of the network as stored."""
         assert isinstance(model, Disparity)
-        stored = copy.deepcopy(model)
+        stored = copy.deepcopy(model).cpu()
         with torch.no_grad():
             for parameter in stored.parameters():
                 if parameter.ndim >= 2:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tools.training.config import TrainingConfig
+from tools.training.feed import batches
 from tools.training.muon import Muon
 from tools.training.pictures import Library
 from tools.training.plateau import Plateau
@@ -71,8 +72,10 @@ class Recipe(Protocol):
 class Trainer:
     """Model, its moving average, optimisers and counters: everything that `state.pt` keeps."""
 
-    def __init__(self, config: TrainingConfig, recipe: Recipe, sampler: Sampler) -> None:
-        self.config, self.recipe, self.model, self.sampler = config, recipe, recipe.model, sampler
+    def __init__(self, config: TrainingConfig, recipe: Recipe, sampler: Sampler, device: torch.device) -> None:
+        self.config, self.recipe, self.sampler, self.device = config, recipe, sampler, device
+        self.model = recipe.model.to(device)
+        self.batches = batches(sampler, config.batch, device)
         self.average = copy.deepcopy(recipe.model).requires_grad_(False).eval()
         parameters = recipe.parameters()
         self.muon = Muon(parameters.hidden, config.muon_rate) if parameters.hidden else None
@@ -91,7 +94,8 @@ class Trainer:
         self.updates = 0
         """Since the optimisers started: less than `step` where only the network was kept."""
         self.seconds = 0.0
-        """Of processor time, summed over cores: what others used meanwhile does not count."""
+        """Of the processor's time, summed over cores: what others used meanwhile does not count. On a GPU, of the
+        clock's."""
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on as if nothing had happened, but the random state."""
@@ -118,9 +122,10 @@ class Trainer:
 
     def train_step(self, rate: float = 1.0) -> float:
         """One batch, one update at `rate` times the configured learning rates; returns the loss."""
-        began = time.process_time()
+        clock = time.process_time if self.device.type == "cpu" else time.monotonic
+        began = clock()
         self._set_rates(rate)
-        loss = self.recipe.loss(self.sampler.batch(self.config.batch), self.step)
+        loss = self.recipe.loss(next(self.batches), self.step)
         self.model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -132,14 +137,15 @@ class Trainer:
         keep = min(self.config.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - keep)
-        self.seconds += time.process_time() - began
-        self.plateau.note(loss.item())
-        return loss.item()
+        value = loss.item()
+        self.seconds += clock() - began
+        self.plateau.note(value)
+        return value
 
     def validate(self, library: Library) -> dict[str, float]:
         """The moving average's scores by name."""
         with torch.no_grad():
-            return validate(self.recipe.estimate(self.average), self.recipe.qualities, library)
+            return validate(self.recipe.estimate(self.average), self.recipe.qualities, library, self.device)
 
     def _set_rates(self, rate: float) -> None:
         rate *= min(1.0, (self.updates + 1) / self.config.warm_up) * self.plateau.factor

@@ -103,7 +103,7 @@ class PublishedRecipe:
 
         The tables are those of the network as stored, in half precision.
         """
-        stored = copy.deepcopy(model)
+        stored = copy.deepcopy(model).cpu()
         assert isinstance(stored, FactorizedTraining | ScaleTraining)
         with torch.no_grad():
             for parameter in stored.codec.parameters():

@@ -27,6 +27,10 @@ class Batch:
     side: Tensor
     use: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """The same batch there."""
+        return Batch(*(t.to(device) for t in (self.x, self.side, self.use)))
+
 
 class Sampler:
     """Draws batches; the primary view is always the left one of its geometry (right views come mirrored)."""

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from pipeline.errors import ConfigError
+from stages.codec.device import find_device
 from tools.training import context, context_export
 from tools.training.config import TrainingConfig, load_training_config
 from tools.training.disparity import DisparityRecipe
@@ -26,7 +27,7 @@ __all__ = ["Places", "finish", "fit_context", "train"]
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where a run reads and writes."""
+    """Where a run reads, computes and writes."""
 
     config: Path
     data: Path
@@ -34,6 +35,8 @@ class Places:
     """Holds NAME/state.pt: everything, every 5 minutes."""
     log: Path
     """Holds NAME/log.csv and NAME/trunk.safetensors: what is worth committing."""
+    device: str = "cpu"
+    """Where it trains: auto, cpu or cuda."""
 
     @property
     def name(self) -> str:
@@ -104,7 +107,7 @@ def _say_written(weights: Path, model_id: bytes) -> None:
 def save_trunk(trainer: Trainer, folder: Path) -> None:
     """The moving average in half precision, without optimiser state: a short warm-up rebuilds that."""
     folder.mkdir(parents=True, exist_ok=True)
-    half = {k: v.half().contiguous() for k, v in trainer.average.state_dict().items()}
+    half = {k: v.half().cpu().contiguous() for k, v in trainer.average.state_dict().items()}
     save_file(half, folder / "trunk.safetensors", {"step": str(trainer.step), "seconds": f"{trainer.seconds:.0f}"})
 
 
@@ -114,7 +117,7 @@ def say(text: str) -> None:
 
 
 def _prepare(places: Places) -> tuple[TrainingConfig, Library, Trainer]:
-    config = load_training_config(places.config)
+    config, device = load_training_config(places.config), find_device(places.device)
     seed = config.seed + time.time_ns() % 2**31  # a resumed run must not see the same batches again
     torch.manual_seed(seed)
     library = read_library(places.data, config.held_out)
@@ -126,7 +129,7 @@ def _prepare(places: Places) -> tuple[TrainingConfig, Library, Trainer]:
     return (
         config,
         library,
-        Trainer(config, _recipe(places, config), Sampler(library, config.mixture, config.crop, seed)),
+        Trainer(config, _recipe(places, config), Sampler(library, config.mixture, config.crop, seed), device),
     )
 
 
@@ -147,7 +150,7 @@ def _resume(trainer: Trainer, places: Places) -> None:
     trunk = places.log / places.name / "trunk.safetensors"
     start = places.log / trainer.config.start / "trunk.safetensors" if trainer.config.start else None
     if state.is_file():
-        trainer.load(torch.load(state, weights_only=True))
+        trainer.load(torch.load(state, map_location=trainer.device, weights_only=True))
         say(f"going on from step {trainer.step}")
     elif trunk.is_file():
         _load_trunk(trainer, trunk)

@@ -53,10 +53,11 @@ def _patches(sampler: Sampler) -> Tensor:
 def _fit_prior(model: Disparity, coefficients: Tensor, steps: tuple[float, float], iterations: int = 400) -> None:
     """Fit the density to KLT coefficients (C, N) over the range of step sizes; takes seconds."""
     optimiser = torch.optim.Adam(model.prior.parameters(), 2e-2)
+    coefficients = coefficients.to(model.log_gain.device)
     for _ in range(iterations):
         step = math.exp(torch.empty(()).uniform_(math.log(steps[1]), math.log(steps[0])))
         drawn = coefficients[:, torch.randint(coefficients.shape[1], (2048,))][None, :, :, None]
-        size = torch.full((1, model.latent_channels, 1, 1), step)
+        size = drawn.new_full((1, model.latent_channels, 1, 1), step)
         bits = model.bits(drawn + (torch.rand_like(drawn) - 0.5) * step, size).sum()
         optimiser.zero_grad()
         (bits / drawn.shape[2]).backward()  # type: ignore[no-untyped-call]

@@ -12,7 +12,7 @@ from pytorch_msssim import ms_ssim
 from torch import Tensor
 
 from pipeline.types import Pixels
-from tools.training.pictures import Library
+from tools.training.pictures import Library, Pair
 from tools.training.samples import paper_crop, tensor
 
 __all__ = ["Estimate", "Score", "gist", "validate"]
@@ -33,14 +33,16 @@ class Score:
     ms_ssim: float
 
 
-def validate(estimate: Estimate, qualities: tuple[float, ...], library: Library) -> dict[str, float]:
+def validate(
+    estimate: Estimate, qualities: tuple[float, ...], library: Library, device: torch.device
+) -> dict[str, float]:
     """Scores by name: the papers' crop at every quality; without and with a wrong side view, and at native size, at the
     middle one. The drives held out are used; `{}` where there are none."""
     drives = [pair for name, pairs in library.validation.items() if "odom" in name for pair in pairs]
     if not drives:
         return {}
-    crops = [(_picture(paper_crop(p.left)), _picture(paper_crop(p.right))) for p in drives]
-    native = [(_native(p.left), _native(p.right)) for p in drives[::4]]
+    crops = [_views(p, lambda view: _picture(paper_crop(view)), device) for p in drives]
+    native = [_views(p, _native, device) for p in drives[::4]]
     scores: dict[str, float] = {}
     for quality in qualities:
         s = score(estimate, crops, quality, "side")
@@ -69,6 +71,10 @@ def score(estimate: Estimate, pairs: list[View], quality: float, mode: SideMode)
 def gist(scores: dict[str, float]) -> str:
     """The scores in one line."""
     return "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
+
+
+def _views(pair: Pair, made: Callable[[Pixels], Tensor], device: torch.device) -> View:
+    return made(pair.left).to(device), made(pair.right).to(device)
 
 
 def _picture(pixels: Pixels) -> Tensor:

@@ -239,7 +239,7 @@ class Disparity(nn.Module):
         step = self.step(_one(quality, x))
         rounded = (self.g_a(x) / step).round() * step
         with autocast(x.device):
-            prepared = None if side is None else self.prepare_side(side, torch.ones(1, dtype=torch.bool))
+            prepared = None if side is None else self.prepare_side(side, _all_used(side))
             picture = self.g_s(rounded, _one(quality, x), prepared)
         return picture.x_hat, self.bits(rounded, step)
 
@@ -252,7 +252,7 @@ class Disparity(nn.Module):
     def prepare(self, side: Tensor) -> PreparedSide:
         """The branch of the side view (1, 3, H, W) in [0, 1]; can run before the packet arrives."""
         with autocast(side.device):
-            return self.prepare_side(side, torch.ones(1, dtype=torch.bool, device=side.device))
+            return self.prepare_side(side, _all_used(side))
 
     @torch.no_grad()
     def synthesise(self, symbols: Tensor, quality: float, prepared: PreparedSide | None) -> Tensor:
@@ -322,6 +322,10 @@ def _cells(picture: Tensor, size: int, dtype: torch.dtype) -> Tensor:
 
 def _one(quality: float, like: Tensor) -> Tensor:
     return torch.tensor([quality], device=like.device)
+
+
+def _all_used(side: Tensor) -> Tensor:
+    return torch.ones(len(side), dtype=torch.bool, device=side.device)
 
 
 def _no_match(h: Tensor, channels: int) -> Match:
