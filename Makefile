@@ -5,7 +5,7 @@ DRIVE ?=
 DATA ?= $(or $(SIDECAST_DATA),../shared/data)
 TRAIN_CONFIG ?= configs/train-disparity-mse.yaml
 THREADS ?= 1
-FINISH_MINUTES ?= 20
+FINISH_MINUTES ?= 15
 BIN := .venv/bin
 
 .PHONY: help demo test check bench train train-finish clean

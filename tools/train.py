@@ -1,4 +1,4 @@
-"""`sidecast train`: train a codec, resumably; `--finish` decays a copy and writes weights, `--context` fits theirs."""
+"""`sidecast train`: train a codec, resumably; `--finish` decays a copy and writes weights, or refits a part."""
 
 from __future__ import annotations
 
@@ -24,15 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=7 * 24 * 60, help="stop after this long (default a week)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
     parser.add_argument("--threads", type=int, default=1, help="cores to use on a CPU (default 1)")
-    parser.add_argument(
-        "--finish", action="store_true", help="decay a copy for --minutes and write weights to --weights"
-    )
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--finish", action="store_true", help="decay a copy for --minutes and write weights to --weights")
+    what.add_argument(
         "--context", action="store_true", help="only fit the context model of --weights anew; takes some five minutes"
     )
-    parser.add_argument(
-        "--weights", type=Path, help="the file that --finish and --context write (default: beside the codec)"
+    what.add_argument(
+        "--unaided",
+        action="store_true",
+        help="only fit the network of --weights for pictures without a side view, for --minutes more",
     )
+    parser.add_argument("--weights", type=Path, help="the file that those three write (default: beside the codec)")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -52,6 +54,8 @@ def main(args: argparse.Namespace) -> int:
         session.finish(places, args.minutes, weights)
     elif args.context:
         session.fit_context(places, weights)
+    elif args.unaided:
+        session.fit_unaided(places, weights, args.minutes)
     else:
         session.train(places, args.minutes)
     return 0

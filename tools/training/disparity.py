@@ -23,7 +23,7 @@ from tools.training.samples import Batch, Sampler
 from tools.training.start import start_from_klt
 from tools.training.validate import Estimate
 
-__all__ = ["DisparityRecipe"]
+__all__ = ["DisparityRecipe", "distortion", "draw_rates", "is_hidden_matrix"]
 
 REFERENCE_LAMBDA = 1.5e-3
 """A sample's loss is weighted by (lambda / this)^-1/2, so that all rates pull alike."""
@@ -48,7 +48,7 @@ class DisparityRecipe:
 
     def parameters(self) -> Parameters:
         """Muon for the kernels of the networks, not for the lapped transform."""
-        hidden = [p for name, p in self.model.named_parameters() if _is_hidden_matrix(name, p)]
+        hidden = [p for name, p in self.model.named_parameters() if is_hidden_matrix(name, p)]
         prior = list(self.model.prior.parameters())
         transform = [self.model.analysis, self.model.synthesis]
         known = {id(p) for p in hidden + prior + transform}
@@ -56,18 +56,15 @@ class DisparityRecipe:
 
     def loss(self, batch: Batch, step: int) -> Tensor:
         """R + lambda * 255^2 * D, with help for the rough picture and the alignment; the rate comes in slowly."""
-        low, high = self.config.rd_lambda
-        place = torch.rand(len(batch.x), device=batch.x.device)
-        rd_lambda = low * (high / low) ** place
+        rd_lambda, quality, weight = draw_rates(self.config, batch.x)
         with autocast(batch.x.device):
-            out = self.model(batch.x, batch.side, place * self.model.quality_range[1], batch.use)
+            out = self.model(batch.x, batch.side, quality, batch.use)
         bpp = out.bits / (batch.x.shape[2] * batch.x.shape[3])
-        distortion = self._distortion(out.picture.x_hat, batch.x)
-        distortion = distortion + ROUGH_WEIGHT * _mse(out.picture.rough, F.avg_pool2d(batch.x, 2))
-        distortion = distortion + ALIGNED_WEIGHT * _mse(out.picture.aligned, batch.x)
+        difference = distortion(self.config, out.picture.x_hat, batch.x)
+        difference = difference + ROUGH_WEIGHT * _mse(out.picture.rough, F.avg_pool2d(batch.x, 2))
+        difference = difference + ALIGNED_WEIGHT * _mse(out.picture.aligned, batch.x)
         rate_weight = min(1.0, 0.3 + step / 1000)
-        weight = (rd_lambda / REFERENCE_LAMBDA) ** -0.5
-        loss: Tensor = (weight * (rd_lambda * 255**2 * distortion + rate_weight * bpp)).mean()
+        loss: Tensor = (weight * (rd_lambda * 255**2 * difference + rate_weight * bpp)).mean()
         return loss
 
     def estimate(self, model: nn.Module) -> Estimate:
@@ -90,14 +87,25 @@ class DisparityRecipe:
         pmfs, offsets = probabilities(stored)
         return weights_file.save(path, stored, CodingTables.build(pmfs, offsets), description, float16=True)
 
-    def _distortion(self, x_hat: Tensor, x: Tensor) -> Tensor:
-        if self.config.distortion == "mse":
-            return _mse(x_hat, x)
-        similarity: Tensor = ms_ssim(x_hat, x, data_range=1.0, win_size=7, size_average=False)
-        return (1 - similarity) * MS_SSIM_SCALE
+
+def draw_rates(config: TrainingConfig, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each sample (B,): lambda, log-uniform; the quality that belongs to it; the weight of its loss."""
+    low, high = config.rd_lambda
+    place = torch.rand(len(x), device=x.device)
+    rd_lambda = low * (high / low) ** place
+    return rd_lambda, place * Disparity.quality_range[1], (rd_lambda / REFERENCE_LAMBDA) ** -0.5
 
 
-def _is_hidden_matrix(name: str, p: Tensor) -> bool:
+def distortion(config: TrainingConfig, x_hat: Tensor, x: Tensor) -> Tensor:
+    """Mean-squared error of each sample (B,), or 1 - MS-SSIM scaled to its size."""
+    if config.distortion == "mse":
+        return _mse(x_hat, x)
+    similarity: Tensor = ms_ssim(x_hat, x, data_range=1.0, win_size=7, size_average=False)
+    return (1 - similarity) * MS_SSIM_SCALE
+
+
+def is_hidden_matrix(name: str, p: Tensor) -> bool:
+    """Whether Muon trains that parameter of the default codec: the kernels of the networks."""
     return p.ndim == 4 and p.shape[1] > 1 and not name.startswith(("analysis", "synthesis", "prior"))
 
 

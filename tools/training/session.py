@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from pipeline.errors import ConfigError
 from stages.codec.device import find_device
-from tools.training import context, context_export
+from tools.training import context, context_export, unaided
 from tools.training.config import TrainingConfig, load_training_config
 from tools.training.disparity import DisparityRecipe
 from tools.training.loop import Recipe, Trainer, append_log, decay, run, save_state
@@ -22,7 +22,7 @@ from tools.training.pictures import Library, read_library
 from tools.training.published import PUBLISHED, PublishedRecipe
 from tools.training.samples import Sampler
 
-__all__ = ["Places", "finish", "fit_context", "train"]
+__all__ = ["Places", "finish", "fit_context", "fit_unaided", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ def train(places: Places, minutes: float) -> None:
 def finish(places: Places, minutes: float, weights: Path, context_steps: int = context.STEPS) -> None:
     """Save the trunk, decay a copy for `minutes`, log its scores in released.csv and write its weights.
 
-    The default codec then gets its context model, which the rates in the log don't know of yet.
+    The default codec then gets its context model, which the rates in the log don't know of yet, and within half the
+    minutes its network for pictures without a side view.
     """
     config, library, trainer = _prepare(places)
     log = places.log / places.name
@@ -85,10 +86,19 @@ def finish(places: Places, minutes: float, weights: Path, context_steps: int = c
     }
     about = {"about": config.about} if config.about else {}
     description = about | {"training": training, "validation": scores}
+    before = unaided.fitted_before(weights)
     model_id = trainer.recipe.release(trainer.average, weights, description)
     if isinstance(trainer.recipe, DisparityRecipe):
-        model_id = context_export.complete(weights, library, trainer.sampler, say, context_steps)
+        context_export.complete(weights, library, trainer.sampler, say, context_steps)
+        model_id = unaided.complete(weights, before, config, trainer.batches, minutes * 30, say)
     _say_written(weights, model_id)
+
+
+def fit_unaided(places: Places, weights: Path, minutes: float) -> None:
+    """Go on fitting the network for pictures without a side view of a weights file of the default codec."""
+    config, _, trainer = _prepare(places)
+    before = unaided.fitted_before(weights)
+    _say_written(weights, unaided.complete(weights, before, config, trainer.batches, minutes * 60, say))
 
 
 def fit_context(places: Places, weights: Path, context_steps: int = context.STEPS) -> None:

@@ -1,4 +1,4 @@
-"""The convolution block of the decoder."""
+"""What the decoder is made of."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["DepthConvBlock"]
+__all__ = ["DepthConvBlock", "cells", "interpolated"]
 
 
 class DepthConvBlock(nn.Module):
@@ -27,3 +27,16 @@ class DepthConvBlock(nn.Module):
         x = x + self.leave(self.depthwise(F.leaky_relu(self.enter(x), 0.1)))
         a, b = F.leaky_relu(self.expand(x), 0.1).chunk(2, 1)
         return x + torch.as_tensor(self.contract(a + b))
+
+
+def cells(picture: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    """(B, 3, H, W) -> (B, 3 * size^2, H / size, W / size), channels last."""
+    return F.pixel_unshuffle(picture.to(dtype), size).contiguous(memory_format=torch.channels_last)
+
+
+def interpolated(anchors: Tensor, place: Tensor) -> Tensor:
+    """(anchors, C) at places (B,) in [0, 1] -> (B, C), linear between the anchors."""
+    position = place * (len(anchors) - 1)
+    index = position.floor().long().clamp(0, len(anchors) - 2)
+    part = (position - index)[:, None]
+    return torch.lerp(anchors[index], anchors[index + 1], part)

@@ -32,15 +32,6 @@ class Match:
     offset: Tensor
     """(B, 2, H, W) float32: column and row of the match minus those of the cell, in cells."""
 
-    def where(self, use: Tensor) -> Match:
-        """The same, with "no match" everywhere where `use` (B,) is False."""
-        keep = use[:, None, None, None]
-        return Match(
-            self.values * keep,
-            torch.where(keep, self.confidence, self.confidence.new_tensor([0, 1])[:, None, None]),
-            self.offset * keep,
-        )
-
 
 class RowSearch(nn.Module):
     r"""Attention along the row (and its neighbours), `left` cells to the left and `right` cells to the right.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.codec.density import LEAST_LIKELIHOOD, FactorizedDensity
-from stages.codec.disparity.blocks import DepthConvBlock
+from stages.codec.disparity.blocks import DepthConvBlock, cells, interpolated
 from stages.codec.disparity.context import TABLES, Context, residuals, restored
 from stages.codec.disparity.match import Match, RowSearch, WindowSearch, warp
+from stages.codec.disparity.unaided import Unaided
 from stages.codec.model import ConfigValue
 from stages.codec.precision import autocast
 
@@ -95,15 +96,25 @@ class Disparity(nn.Module):
     default_quality = 24.0
     training_only: tuple[str, ...] = ("prior.",)
 
-    def __init__(self, latent: int = 128, trunk: int = 96, head: int = 48, anchors: int = 8, context: int = 0) -> None:
-        """`context`: hidden units of the context model, which is fitted after training; 0: coded without one."""
+    def __init__(
+        self,
+        latent: int = 128,
+        trunk: int = 96,
+        head: int = 48,
+        anchors: int = 8,
+        context: int = 0,
+        unaided: bool = False,
+    ) -> None:
+        """What is fitted after training: `context`, hidden units of the context model, 0: coded without one;
+        `unaided`, whether there is a network of its own for pictures without a side view."""
         super().__init__()
         if not (1 <= latent <= 768 and 1 <= trunk <= 1024 and 1 <= head <= 1024 and 2 <= anchors <= 64):
             raise ValueError(f"latent {latent}, trunk {trunk}, head {head}, anchors {anchors}: out of bounds")
         if not 0 <= context <= 256:
             raise ValueError(f"context {context}: out of bounds")
         config = {"latent": latent, "trunk": trunk, "head": head, "anchors": anchors}
-        self.config: Mapping[str, ConfigValue] = config | ({"context": context} if context else {})
+        fitted: dict[str, ConfigValue] = {"context": context, "unaided": unaided}
+        self.config: Mapping[str, ConfigValue] = config | {key: value for key, value in fitted.items() if value}
         self.latent_channels, self.anchors = latent, anchors
         self.mean = nn.Parameter(torch.zeros(3))
         self.analysis = nn.Parameter(torch.zeros(latent, 3, KERNEL, KERNEL))
@@ -133,6 +144,7 @@ class Disparity(nn.Module):
         self.head = nn.Sequential(nn.Conv2d(48 + 48 + 50 + 48, head, 1), DepthConvBlock(head), DepthConvBlock(head))
         self.out = nn.Sequential(nn.Conv2d(head, 48, 1), nn.PixelShuffle(4))
         self.context = Context(latent, context) if context else None
+        self.unaided = Unaided(latent, trunk, head, anchors) if unaided else None
 
     @torch.no_grad()
     def set_steps(self, coarsest: float, finest: float) -> None:
@@ -145,7 +157,7 @@ class Disparity(nn.Module):
         """Step sizes (B, C, 1, 1) at qualities (B,) in [0, 63]; they fall as quality rises, by construction."""
         rise = F.softplus(self.log_gain_rise).cumsum(0)
         gains = torch.cat([self.log_gain[None], self.log_gain[None] + rise])
-        return (-self._interpolate(gains, quality)).exp()[:, :, None, None]
+        return (-interpolated(gains, self._place(quality))).exp()[:, :, None, None]
 
     def bits(self, latent: Tensor, step: Tensor) -> Tensor:
         """Bits (B,) of unscaled latents (B, C, h, w) at step sizes (B, C, 1, 1).
@@ -184,29 +196,35 @@ class Disparity(nn.Module):
             picture=side,
             features_8=self.features_8(features_4),
             features_4=features_4,
-            values_8=_cells(side, 8, features_4.dtype),
-            values_4=_cells(side, 4, features_4.dtype),
+            values_8=cells(side, 8, features_4.dtype),
+            values_4=cells(side, 4, features_4.dtype),
             use=use,
         )
 
     def g_s(self, latent: Tensor, quality: Tensor, side: PreparedSide | None) -> Reconstruction:
-        """Unscaled, quantised latent (B, C, h, w), qualities (B,) -> the picture."""
+        """Unscaled, quantised latent (B, C, h, w), qualities (B,) -> the picture.
+
+        Without gradients a side view of another scene is left out, for all of the batch.
+        """
         x_linear = self.g_s_linear(latent)
-        h = self.up(latent) * (1 + self._interpolate(self.film, quality))[:, :, None, None]
+        if side is None and self.unaided is not None:
+            x_hat = self.unaided(latent, x_linear, self._place(quality))
+            return Reconstruction(x_hat, F.avg_pool2d(x_linear, 2), x_linear, None)
+        h = self.up(latent) * (1 + interpolated(self.film, self._place(quality)))[:, :, None, None]
         h = self.trunk_1(h)
         rough = self.rough(h) + F.avg_pool2d(x_linear, 2)
         features_4 = self.features_4(rough) if side else rough
         coarse = self._search_rows(features_4, side) if side else _no_match(h, 192)
-        if side and not torch.is_grad_enabled():  # at the start of training every side view would look foreign
-            side = replace(side, use=side.use & (coarse.confidence[:, 1].float().mean((1, 2)) < FOREIGN))
-            coarse = coarse.where(side.use)
-        h = self.fuse(torch.cat([h, _cells(x_linear, 8, h.dtype), coarse.values, coarse.confidence], 1))
+        # With gradients, at the start of training, every side view would look foreign.
+        if side and not torch.is_grad_enabled() and coarse.confidence[:, 1].float().mean() > FOREIGN:
+            return self.g_s(latent, quality, None)
+        h = self.fuse(torch.cat([h, cells(x_linear, 8, h.dtype), coarse.values, coarse.confidence], 1))
         h = self.to_4(self.trunk_2(h))
         fine = self._search_window(features_4, coarse, side) if side else _no_match(h, 48)
         offset = 4 * F.interpolate(fine.offset, scale_factor=4, mode="bilinear", align_corners=False)
         warped = warp(side.picture, offset) * side.use[:, None, None, None] if side else torch.zeros_like(x_linear)
-        cells, aligned = _cells(x_linear, 4, h.dtype), _cells(warped, 4, h.dtype)
-        x_hat = x_linear + self.out(self.head(torch.cat([h, cells, fine.values, fine.confidence, aligned], 1)))
+        at_4, aligned = cells(x_linear, 4, h.dtype), cells(warped, 4, h.dtype)
+        x_hat = x_linear + self.out(self.head(torch.cat([h, at_4, fine.values, fine.confidence, aligned], 1)))
         none = F.interpolate(fine.confidence[:, 1:].float(), scale_factor=4, mode="bilinear", align_corners=False)
         return Reconstruction(x_hat, rough.float(), torch.lerp(warped, x_linear, none), offset if side else None)
 
@@ -279,17 +297,14 @@ class Disparity(nn.Module):
         """That of the table for the number of active channels."""
         return TABLES
 
+    def _place(self, quality: Tensor) -> Tensor:
+        """Qualities as places in [0, 1]."""
+        return quality / self.quality_range[1]
+
     def _context(self) -> Context:
         if self.context is None:
             raise ValueError("this network has no context model")
         return self.context
-
-    def _interpolate(self, anchors: Tensor, quality: Tensor) -> Tensor:
-        """(anchors, C) at qualities (B,) -> (B, C), linear between the anchors."""
-        position = quality / self.quality_range[1] * (self.anchors - 1)
-        index = position.floor().long().clamp(0, self.anchors - 2)
-        part = (position - index)[:, None]
-        return torch.lerp(anchors[index], anchors[index + 1], part)
 
 
 def _lapped_patches(padded: Tensor) -> Tensor:
@@ -313,11 +328,6 @@ def _overlap_add(patches: Tensor) -> Tensor:
         for j, quarter in enumerate(row.unbind(2)):
             out[:, :, i : i + h, :, j : j + w] += quarter
     return out.reshape(b, 3, STRIDE * (h + 1), STRIDE * (w + 1))
-
-
-def _cells(picture: Tensor, size: int, dtype: torch.dtype) -> Tensor:
-    """(B, 3, H, W) -> (B, 3 * size^2, H / size, W / size), channels last."""
-    return F.pixel_unshuffle(picture.to(dtype), size).contiguous(memory_format=torch.channels_last)
 
 
 def _one(quality: float, like: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from pipeline.errors import ConfigError, SourceError
 from stages.codec import load_codec
-from tools.training import context, context_export, session
+from tools.training import context, context_export, session, unaided
 from tools.training.config import load_training_config
 from tools.training.pictures import read_library
 from tools.training.published import PUBLISHED, PublishedRecipe
@@ -124,6 +124,22 @@ def test_the_context_model_is_fitted_anew_to_the_same_transforms(drives: Path, t
     assert after.model_id != before.model_id
     assert torch.equal(after.symbols(after.encode(x)), before.symbols(before.encode(x)))
     assert after.description["training"] == before.description["training"]
+
+
+def test_the_network_without_side_view_is_gone_on_with_and_leaves_the_bits_as_they_are(
+    drives: Path, tmp_path: Path
+) -> None:
+    here, weights = places(tmp_path, DISPARITY, drives), tmp_path / "w.safetensors"
+    session.finish(here, 0.005, weights, context_steps=2)
+    before, x = load_codec(weights), torch.rand(1, 3, 48, 80)
+    fitted = unaided.fitted_before(weights)
+    session.fit_unaided(here, weights, 0.05)
+    after, payload = load_codec(weights), before.encode(x)
+    assert fitted.keys() == unaided.fitted_before(weights).keys()
+    assert after.encode(x) == payload
+    assert not torch.equal(after.decode(payload), before.decode(payload))
+    assert after.model_id != before.model_id
+    assert "unaided" in after.description
 
 
 def test_a_context_model_is_not_fitted_to_other_codecs(drives: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from stages.codec.disparity.model import Disparity
 from stages.codec.disparity.tables import probabilities
+from stages.codec.disparity.unaided import Unaided
 from stages.codec.entropy import CodingTables
 
 
@@ -65,7 +66,18 @@ def test_missing_side_view_is_the_same_as_an_unused_one(model: Disparity) -> Non
     torch.testing.assert_close(unused.x_hat, missing.x_hat)
 
 
-def test_side_view_that_matches_nowhere_is_left_out(model: Disparity) -> None:
+@pytest.fixture(params=[False, True], ids=["shared", "unaided"])
+def decoder(model: Disparity, request: pytest.FixtureRequest) -> Disparity:
+    """With and without a network of its own for pictures without a side view."""
+    if not request.param:
+        return model
+    found = Disparity(latent=8, trunk=16, head=16, unaided=True).eval()
+    found.load_state_dict(found.state_dict() | model.state_dict())
+    return found
+
+
+def test_side_view_that_matches_nowhere_is_left_out(decoder: Disparity) -> None:
+    model = decoder
     x, side = views()
     symbols = model.analyse(x, 20.0)
     missing = model.synthesise(symbols, 20.0, None)
@@ -76,6 +88,31 @@ def test_side_view_that_matches_nowhere_is_left_out(model: Disparity) -> None:
         foreign = model.synthesise(symbols, 20.0, model.prepare(side))
     assert (matched - missing).abs().max() > 1e-3
     torch.testing.assert_close(foreign, missing)
+
+
+def test_network_without_side_view_begins_as_what_both_cases_share(model: Disparity) -> None:
+    x, _ = views()
+    latent, quality = model.g_a(x), torch.tensor([20.0])
+    with torch.no_grad():
+        model.film.normal_(0, 0.3)
+    unaided = Unaided(latent=8, trunk=16, head=16, anchors=8)
+    unaided.take_over(model.state_dict())
+    with torch.no_grad():
+        shared = model.g_s(latent, quality, None)
+        own = unaided(latent, model.g_s_linear(latent), quality / 63)
+    torch.testing.assert_close(own, shared.x_hat, rtol=1e-4, atol=1e-4)
+
+
+def test_network_without_side_view_does_not_touch_pictures_with_one(model: Disparity) -> None:
+    x, side = views()
+    model.match_8.no_match.data.fill_(-50.0)
+    both = Disparity(latent=8, trunk=16, head=16, unaided=True).eval()
+    both.load_state_dict(both.state_dict() | model.state_dict())
+    symbols = model.analyse(x, 20.0)
+    assert torch.equal(
+        both.synthesise(symbols, 20.0, both.prepare(side)), model.synthesise(symbols, 20.0, model.prepare(side))
+    )
+    assert not torch.equal(both.synthesise(symbols, 20.0, None), model.synthesise(symbols, 20.0, None))
 
 
 def test_synthesis_undoes_analysis_shapes_at_any_multiple(model: Disparity) -> None:
