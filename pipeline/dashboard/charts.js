@@ -71,21 +71,26 @@ const digitsFor = (step) => [0, 1, 2, 3].find((d) => Math.abs(step * 10 ** d - M
 const spread = (values) => values.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
 
 // Rows are [place, frames, dropped, unpaired, bytes, psnr]. Returns the points, for the cursor.
-export function bitrate(svg, {level, edge, begin, least, budget, nameOf, cursor}) {
+export function bitrate(svg, {level, edge, begin, least, budget, nameOf, cursor, recorded}) {
   const plot = new Plot(svg, {left: 52, right: 10, top: 12, bottom: 24});
   const {width_s: width, count} = level;
   const last = Math.floor(edge / width);
   const span = Math.min(count, Math.max(least, last + 1 - begin)) * width;
   const [from, to] = [Math.max(0, (last + 1) * width - span), Math.max(span, (last + 1) * width)];
   const points = [];
-  for (let place = Math.round(from / width); place < Math.max(last, 1); place++) {
+  const point = (place, seconds) => {
     const row = level.rows.get(place);
     points.push({
       place, at: (place + 0.5) * width, frames: row?.[1] || 0, dropped: row?.[2] || 0, unpaired: row?.[3] || 0,
-      kbps: ((row?.[4] || 0) * 8) / 1000 / width, psnr: row?.[5] ?? null,
+      kbps: ((row?.[4] || 0) * 8) / 1000 / seconds, psnr: row?.[5] ?? null,
     });
-  }
-  if (points.length < 2 || !points.some((p) => p.kbps)) {
+  };
+  for (let place = Math.round(from / width); place < last; place++) point(place, width);
+  // The last bucket of a recorded source is as full as its frames reach; it may be all that there is.
+  const frames = level.rows.get(last)?.[1];
+  const seconds = ((edge - last * width) * frames) / (frames - 1);
+  if (recorded && seconds > width / 2) point(last, Math.min(seconds, width));
+  if (!points.some((p) => p.kbps)) {
     plot.nothing('Too short to draw yet');
     return {points: []};
   }
@@ -106,9 +111,12 @@ export function bitrate(svg, {level, edge, begin, least, budget, nameOf, cursor}
   for (let at = Math.ceil((from + offset) / step) * step - offset; at <= to; at += step) {
     plot.text(Math.max(plot.left + 14, x(at)), plot.height - 6, nameOf(at));
   }
-  const path = points.map((p, i) => `${i ? 'L' : 'M'}${x(p.at).toFixed(1)} ${y(p.kbps).toFixed(1)}`).join('');
-  const ends = [x(points.at(-1).at).toFixed(1), x(points[0].at).toFixed(1)];
-  plot.add('path', {d: `${path}L${ends[0]} ${y(0)}L${ends[1]} ${y(0)}Z`, class: 'area'});
+  // The first and the last point stand for the whole of their buckets.
+  const ends = [points[0].at - width / 2, points.at(-1).at + width / 2].map((at) => x(at).toFixed(1));
+  const heights = points.map((p) => y(p.kbps).toFixed(1));
+  const line = points.map((p, i) => `L${x(p.at).toFixed(1)} ${heights[i]}`).join('');
+  const path = `M${ends[0]} ${heights[0]}${line}L${ends[1]} ${heights.at(-1)}`;
+  plot.add('path', {d: `${path}L${ends[1]} ${y(0)}L${ends[0]} ${y(0)}Z`, class: 'area'});
   plot.add('path', {d: path, class: 'line'});
   if (budget) {
     plot.line(plot.left, y(budget), plot.left + plot.inner, y(budget), 'budget');
@@ -145,10 +153,10 @@ function psnrStrip(plot, points, x, top, tall) {
 }
 
 // Frames are {bpp, psnr, without}; those decoded both ways have a hollow dot below.
-export function scatter(svg, frames) {
+export function scatter(svg, frames, nothing) {
   const plot = new Plot(svg, {left: 40, right: 14, top: 10, bottom: 34});
   const known = frames.filter((f) => f.bpp !== null && f.psnr !== null);
-  if (!known.length) return plot.nothing('Unknown here: no original to compare with');
+  if (!known.length) return plot.nothing(nothing);
   const [x, y, xs, ys] = [...axes(plot, spread(known.map((f) => f.bpp)),
     spread(known.flatMap((f) => (f.without === null ? [f.psnr] : [f.psnr, f.without]))))];
   xs('bits per pixel');
@@ -213,7 +221,7 @@ export function gains(svg, frames) {
 }
 
 export function histogram(svg, values, {unit, digits, name, zero = false}) {
-  const plot = new Plot(svg, {left: 34, right: 14, top: 10, bottom: 34});
+  const plot = new Plot(svg, {left: 34, right: 14, top: 18, bottom: 34});
   if (values.length < 2) return plot.nothing(name);
   let [low, high] = spread(values);
   if (high - low < 1e-9) [low, high] = [low - 0.5, high + 0.5];
@@ -240,6 +248,7 @@ export function histogram(svg, values, {unit, digits, name, zero = false}) {
   const at = (share) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
   plot.line(x(at(0.5)), plot.top, x(at(0.5)), plot.top + plot.tall, 'mark');
   plot.text(plot.left + plot.inner, plot.top + plot.tall + 30, unit, 'end');
+  plot.text(plot.left, plot.top - 5, 'frames', 'start');
   plot.done(`${name}: median ${number(at(0.5), digits)}, 95 % up to ${number(at(0.95), digits)} ${unit}`);
   return {median: at(0.5), p95: at(0.95), low: sorted[0], high: sorted.at(-1)};
 }
