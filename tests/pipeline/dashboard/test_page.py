@@ -56,6 +56,7 @@ def visit(browser) -> Iterator:
 
     def open_page(node: Node, **options) -> Visit:
         visits.append(Visit(browser, node, **options))
+        node.heard()  # to open a page may have taken longer than the light stays green
         return visits[-1]
 
     yield open_page
@@ -224,6 +225,15 @@ def test_a_long_age_is_said_in_seconds(visit, node):
     seen.page.wait_for_selector('[data-figure="now.age_p95_ms"] small')
     assert seen.page.locator('[data-figure="now.age_p95_ms"]').inner_text() == "21.0\u2009s"
     assert seen.figure("now.age_p95_ms") == pytest.approx(21_000)
+
+
+def test_the_highest_bitrate_that_is_read_out_is_not_the_budget(visit, node):
+    node.context.facts.update(budget_kbps=90_000.0)
+    seen = visit(node)
+    seen.shows("document.querySelectorAll('.bitrate path').length")
+    label = seen.page.locator(".bitrate .chart").get_attribute("aria-label")
+    assert "highest 2," in label
+    assert "budget 90,000" in label
 
 
 def test_one_page_too_many_says_so(browser, node, monkeypatch):
