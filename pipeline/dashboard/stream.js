@@ -178,7 +178,7 @@ export class Stream {
     const level = this.levels[this.level];
     const begin = level.rows.size ? Math.min(...level.rows.keys()) : 0;
     this.drawn = bitrate(this.find('.bitrate .chart'), {
-      level, edge, begin, budget, nameOf, cursor: this.cursor, least: this.state.pictures ? 3 : 12, recorded: !wall,
+      level, edge, begin, budget, nameOf, cursor: this.cursor, least: this.state.pictures ? 3 : 6, recorded: !wall,
     });
     const p = this.drawn.points.find((q) => q.place === this.cursor);
     put(this.find('.readout'), p ? readout(p, nameOf, level) : this.legend(level, wall));
@@ -227,6 +227,7 @@ export class Stream {
   // What became of every frame, and how far its side view was from it.
   drawPairing(frames) {
     const {run, sends} = this.state;
+    put(this.find('.pairing h3'), sends ? 'Frames' : 'Frames and pairs');
     const offsets = frames.filter((f) => f.offset !== null).map((f) => f.offset);
     const dropped = Object.entries(run.drops);
     const alone = run.unpaired - (run.drops.unpaired || 0);
@@ -243,7 +244,7 @@ export class Stream {
     const found = apart ? histogram(svg, offsets, {unit: 'ms', digits: 1, name: 'Offset of the side view', zero: true}) : null;
     put(this.find('.pairing .about'), sends ? '' : found
       ? `Side view minus primary view: median ${signed(found.median)} ms, from ${signed(found.low)} to ${signed(found.high)}.`
-      : offsets.length ? `Side view minus primary view: ${signed(offsets[0])} ms, for each of the last ${offsets.length} frames.`
+      : offsets.length ? `Side view minus primary view: ${signed(offsets[0])} ms, for each of ${this.state.pictures ? '' : 'the last '}${offsets.length} frames.`
         : this.early ? 'No pair yet.' : `Offset of the side view ${UNKNOWN}.`);
   }
 
