@@ -52,7 +52,7 @@ class HttpServer:
         if not endpoint.loopback and not insecure:
             raise ConfigError(
                 f"http: {address} is reached from other machines; use 127.0.0.1:PORT, "
-                "or give the node `insecure: true` to allow it"
+                "or allow it with `insecure: true` (of a node) or --insecure (of a command)"
             )
         exposed = "" if endpoint.loopback else address
         host = endpoint.host.strip("[]").replace("*", "")
@@ -237,7 +237,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _cannot_listen(node: str, address: str, why: str) -> LinkError:
-    return LinkError(f"http: node '{node}' cannot listen on {address}: {why}; choose another port with the key `http`")
+    return LinkError(
+        f"http: node '{node}' cannot listen on {address}: {why}; "
+        "choose another port with `http` (of a node) or --http (of a command)"
+    )
 
 
 def _server_class(host: str) -> type[_Server]:

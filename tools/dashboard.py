@@ -20,6 +20,7 @@ from pipeline.types import Decoded, Frame, StereoPair
 
 __all__ = ["add_arguments", "main"]
 
+DEFAULT = "default"
 KEPT = 16
 """Pictures that are kept, so that going back and forth is quick."""
 
@@ -29,14 +30,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="recordings, one column each")
     parser.add_argument("--http", default="127.0.0.1:9110", metavar="HOST:PORT", help="where (default: %(default)s)")
     parser.add_argument("--insecure", action="store_true", help="allow an address that other machines can reach")
-    parser.add_argument("--weights", default="default", help="name or path of the weights that decode the pictures")
+    parser.add_argument("--weights", default=DEFAULT, help="name or path of the weights that decode the pictures")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Serve until Ctrl-C. Raises SourceError for what is no recording, LinkError where the address is taken."""
+    """Serve until Ctrl-C.
+
+    Raises SourceError for what is no recording, StageError for weights that were asked for and are none, LinkError
+    where the address is taken.
+    """
     set_up(verbose=args.verbose)
     context = Context("recordings", Path())
     decoder = _Decoder(args.weights, context)
+    if args.weights != DEFAULT:  # a mistake is told now, not on the page
+        decoder.open()
     streams = [RecordedStream([path], title, _Drawn(decoder)) for path, title in _titles(args.files).items()]
     dashboard = Dashboard(context, streams, "recording")
     server = HttpServer(args.http, context, lambda: True, insecure=args.insecure, dashboard=dashboard)
@@ -62,15 +69,19 @@ class _Decoder:
         self._opened = False
         self.lock = threading.Lock()
 
-    def decoded(self, packet_or_pair: StereoPair) -> Decoded:
-        """The frame. Raises StageError for other weights and for damaged packets."""
+    def open(self) -> None:
+        """Load the codec, unless it is. Raises StageError where there are no such weights."""
         if not self._opened:
             self._stage.open(self._context)
             self._opened = True
-        for item in self._stage.process(packet_or_pair):
+
+    def decoded(self, pair: StereoPair) -> Decoded:
+        """The frame. Raises StageError for other weights and for damaged packets."""
+        self.open()
+        for item in self._stage.process(pair):
             if isinstance(item, Decoded):
                 return item
-        raise StageError("dashboard", packet_or_pair.primary.frame_id, "the packet cannot be decoded")
+        raise StageError("dashboard", pair.primary.frame_id, "the packet cannot be decoded")
 
 
 class _Drawn:

@@ -70,29 +70,39 @@ function timeStep(span, wanted) {
 const digitsFor = (step) => [0, 1, 2, 3].find((d) => Math.abs(step * 10 ** d - Math.round(step * 10 ** d)) < 1e-6) ?? 4;
 const spread = (values) => values.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
 
-// Rows are [place, frames, dropped, unpaired, bytes, psnr]. Returns the points, for the cursor.
-export function bitrate(svg, {level, edge, begin, least, budget, nameOf, cursor}) {
+// One point for each bucket that is over; rows are [place, frames, dropped, unpaired, bytes, psnr].
+function bitratePoints({width_s: width, rows}, first, edge, recorded) {
+  const last = Math.floor(edge / width);
+  const points = [];
+  const add = (place, seconds) => {
+    const [, frames, dropped, unpaired, bytes, psnr] = rows.get(place) || [place, 0, 0, 0, 0, null];
+    points.push({place, at: (place + 0.5) * width, frames, dropped, unpaired, psnr, kbps: (bytes * 8) / 1000 / seconds});
+  };
+  for (let place = first; place < last; place++) add(place, width);
+  // The last bucket of a recorded source is as full as its frames reach; it may be all that there is.
+  const frames = rows.get(last)?.[1];
+  const seconds = ((edge - last * width) * frames) / (frames - 1);
+  if (recorded && seconds > width / 2) add(last, Math.min(seconds, width));
+  return points;
+}
+
+// Returns the points, for the cursor.
+export function bitrate(svg, {level, edge, begin, least, budget, nameOf, cursor, recorded}) {
   const plot = new Plot(svg, {left: 52, right: 10, top: 12, bottom: 24});
   const {width_s: width, count} = level;
   const last = Math.floor(edge / width);
   const span = Math.min(count, Math.max(least, last + 1 - begin)) * width;
   const [from, to] = [Math.max(0, (last + 1) * width - span), Math.max(span, (last + 1) * width)];
-  const points = [];
-  for (let place = Math.round(from / width); place < Math.max(last, 1); place++) {
-    const row = level.rows.get(place);
-    points.push({
-      place, at: (place + 0.5) * width, frames: row?.[1] || 0, dropped: row?.[2] || 0, unpaired: row?.[3] || 0,
-      kbps: ((row?.[4] || 0) * 8) / 1000 / width, psnr: row?.[5] ?? null,
-    });
-  }
-  if (points.length < 2 || !points.some((p) => p.kbps)) {
+  const points = bitratePoints(level, Math.round(from / width), edge, recorded);
+  if (!points.some((p) => p.kbps)) {
     plot.nothing('Too short to draw yet');
     return {points: []};
   }
   const graded = points.filter((p) => p.psnr !== null);
   const strip = graded.length > 1 ? 56 : 0;
   const tall = plot.tall - (strip ? strip + 28 : 0);
-  const peak = Math.max(...points.map((p) => p.kbps), budget || 0);
+  const highest = Math.max(...points.map((p) => p.kbps));
+  const peak = Math.max(highest, budget || 0);
   const scale = ticks(0, peak * 1.05, 4);
   const high = scale.values.at(-1) < peak * 1.02 ? scale.values.at(-1) + scale.step : scale.values.at(-1);
   const x = (at) => plot.left + ((at - from) / (to - from)) * plot.inner;
@@ -104,21 +114,21 @@ export function bitrate(svg, {level, edge, begin, least, budget, nameOf, cursor}
   const step = timeStep(to - from, plot.inner / 90);
   const offset = nameOf.offset % step;
   for (let at = Math.ceil((from + offset) / step) * step - offset; at <= to; at += step) {
-    plot.text(Math.max(plot.left + 14, x(at)), plot.height - 6, nameOf(at));
+    const atEnd = x(at) > plot.left + plot.inner - 24;
+    plot.text(atEnd ? plot.left + plot.inner : Math.max(plot.left + 14, x(at)), plot.height - 6, nameOf(at), atEnd ? 'end' : 'middle');
   }
-  const path = points.map((p, i) => `${i ? 'L' : 'M'}${x(p.at).toFixed(1)} ${y(p.kbps).toFixed(1)}`).join('');
-  const ends = [x(points.at(-1).at).toFixed(1), x(points[0].at).toFixed(1)];
-  plot.add('path', {d: `${path}L${ends[0]} ${y(0)}L${ends[1]} ${y(0)}Z`, class: 'area'});
+  // The first and the last point stand for the whole of their buckets.
+  const ends = [points[0].at - width / 2, points.at(-1).at + width / 2].map((at) => x(at).toFixed(1));
+  const heights = points.map((p) => y(p.kbps).toFixed(1));
+  const line = points.map((p, i) => `L${x(p.at).toFixed(1)} ${heights[i]}`).join('');
+  const path = `M${ends[0]} ${heights[0]}${line}L${ends[1]} ${heights.at(-1)}`;
+  plot.add('path', {d: `${path}L${ends[1]} ${y(0)}L${ends[0]} ${y(0)}Z`, class: 'area'});
   plot.add('path', {d: path, class: 'line'});
   if (budget) {
     plot.line(plot.left, y(budget), plot.left + plot.inner, y(budget), 'budget');
     plot.text(plot.left + plot.inner, y(budget) - 5, `budget ${number(budget, 0)}`, 'end', 'budget-name');
   }
-  const wide = Math.max(2, (plot.inner * width) / (to - from) - 1);
-  for (const p of points) {
-    if (p.unpaired) plot.add('rect', {x: x(p.at) - wide / 2, y: y(0) - 4, width: wide, height: 4, class: 'unpaired'});
-    if (p.dropped) plot.add('rect', {x: x(p.at) - wide / 2, y: y(0) - 8, width: wide, height: 8, class: 'dropped'});
-  }
+  marks(plot, points, x, y(0), Math.max(2, (plot.inner * width) / (to - from) - 1));
   if (strip) psnrStrip(plot, graded, x, plot.top + tall + 28, strip);
   if (cursor !== null) {
     const p = points.find((q) => q.place === cursor);
@@ -126,9 +136,17 @@ export function bitrate(svg, {level, edge, begin, least, budget, nameOf, cursor}
   }
   const mean = points.reduce((sum, p) => sum + p.kbps, 0) / points.length;
   plot.text(plot.left, plot.top - 2, 'kbit/s', 'start');
-  plot.done(`Bitrate over ${duration(to - from)}: mean ${number(mean, 0)}, highest ${number(peak, 0)} kbit/s`
+  plot.done(`Bitrate over ${duration(to - from)}: mean ${number(mean, 0)}, highest ${number(highest, 0)} kbit/s`
     + (budget ? `, budget ${number(budget, 0)}` : '') + '. Arrow keys read single values.');
   return {points, placeAt: (px) => Math.floor((from + ((px - plot.left) / plot.inner) * (to - from)) / width)};
+}
+
+function marks(plot, points, x, ground, width) {
+  for (const p of points) {
+    for (const [kind, height] of [['unpaired', 4], ['dropped', 8]]) {
+      if (p[kind]) plot.add('rect', {x: x(p.at) - width / 2, y: ground - height, width, height, class: kind});
+    }
+  }
 }
 
 function psnrStrip(plot, points, x, top, tall) {
@@ -145,10 +163,10 @@ function psnrStrip(plot, points, x, top, tall) {
 }
 
 // Frames are {bpp, psnr, without}; those decoded both ways have a hollow dot below.
-export function scatter(svg, frames) {
+export function scatter(svg, frames, nothing) {
   const plot = new Plot(svg, {left: 40, right: 14, top: 10, bottom: 34});
   const known = frames.filter((f) => f.bpp !== null && f.psnr !== null);
-  if (!known.length) return plot.nothing('Unknown here: no original to compare with');
+  if (!known.length) return plot.nothing(nothing);
   const [x, y, xs, ys] = [...axes(plot, spread(known.map((f) => f.bpp)),
     spread(known.flatMap((f) => (f.without === null ? [f.psnr] : [f.psnr, f.without]))))];
   xs('bits per pixel');
@@ -213,7 +231,7 @@ export function gains(svg, frames) {
 }
 
 export function histogram(svg, values, {unit, digits, name, zero = false}) {
-  const plot = new Plot(svg, {left: 34, right: 14, top: 10, bottom: 34});
+  const plot = new Plot(svg, {left: 34, right: 14, top: 18, bottom: 34});
   if (values.length < 2) return plot.nothing(name);
   let [low, high] = spread(values);
   if (high - low < 1e-9) [low, high] = [low - 0.5, high + 0.5];
@@ -240,6 +258,7 @@ export function histogram(svg, values, {unit, digits, name, zero = false}) {
   const at = (share) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
   plot.line(x(at(0.5)), plot.top, x(at(0.5)), plot.top + plot.tall, 'mark');
   plot.text(plot.left + plot.inner, plot.top + plot.tall + 30, unit, 'end');
+  plot.text(plot.left, plot.top - 5, 'frames', 'start');
   plot.done(`${name}: median ${number(at(0.5), digits)}, 95 % up to ${number(at(0.95), digits)} ${unit}`);
   return {median: at(0.5), p95: at(0.95), low: sorted[0], high: sorted.at(-1)};
 }

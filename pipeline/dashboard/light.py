@@ -42,8 +42,10 @@ class Signs:
     """Whether the node's stages are open."""
     heard: bool = True
     """Whether anything was ever heard."""
-    frame_ns: int = 0
-    """Since the last frame."""
+    still_ns: int = 0
+    """Since a frame last came, or was through or dropped."""
+    pending: int = 0
+    """Frames that are on their way."""
     sends: bool = False
     """Whether the frames go on to another node."""
     link_up: bool = True
@@ -91,8 +93,13 @@ def _silent(signs: Signs) -> Light | None:
 
 def _troubled(signs: Signs) -> Light | None:
     troubles = []
-    if signs.frame_ns >= NO_FRAME_NS:
-        troubles.append(f"{signs.peer} answers, but no frame has come for more than {NO_FRAME_NS // S} s")
+    if signs.still_ns >= NO_FRAME_NS:
+        seconds = NO_FRAME_NS // S
+        troubles.append(
+            f"no frame has come through for more than {seconds} s ({signs.pending} on their way)"
+            if signs.pending
+            else f"{signs.peer} answers, but no frame has come for more than {seconds} s"
+        )
     if signs.drops:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(signs.drops.items()))
         troubles.append(f"dropped of the last {signs.frames} frames: {reasons}")

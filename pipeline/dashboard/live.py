@@ -11,7 +11,7 @@ from pipeline.dashboard.history import LIVE_LEVELS
 from pipeline.dashboard.light import Light, Signs, judge
 from pipeline.dashboard.pictures import Composite, Pictures
 from pipeline.dashboard.tally import Seen, Tally
-from pipeline.ledger import DROP_REASONS
+from pipeline.ledger import DROP_REASONS, PENDING
 from pipeline.stage import Context
 from pipeline.wire import HEADER_BYTES
 
@@ -52,7 +52,8 @@ class LiveStream:
         self._ended = False
         self._follower = context.ledger.follow()
         self.tally = Tally(LIVE_LEVELS, HEADER_BYTES if relay or sends else None)
-        self._started_ns = self._frame_ns = context.clock.monotonic_ns()
+        self._started_ns = self._frame_ns = self._moved_ns = context.clock.monotonic_ns()
+        self._settled = 0
         self._latencies: deque[_Latencies] = deque([{}], maxlen=NOW_NS // S + 1)
         self._now: dict[str, float | None] = figures.now([])
         self._recent: list[Seen] = []
@@ -68,7 +69,10 @@ class LiveStream:
         for row in self._follower.take(ROWS_A_TURN):
             self.tally.take(row)
         if self.tally.highest > highest:
-            self._frame_ns = now_ns
+            self._frame_ns = self._moved_ns = now_ns
+        counts = self._counts()
+        if (settled := counts.total() - counts[PENDING]) > self._settled:
+            self._settled, self._moved_ns = settled, now_ns
         self._look_back()
         if not self._sends:  # age is measured where frames come out
             self._latencies.append(self._latency_sums())
@@ -138,13 +142,16 @@ class LiveStream:
 
     def _signs(self) -> Signs:
         context, now_ns, recent = self._context, self._context.clock.monotonic_ns(), self._recent
-        heard_ns = context.heard_ns if self._relay else (self._frame_ns if self.tally.highest >= 0 else None)
+        begun, pending = self.tally.highest >= 0, self._counts()[PENDING]
+        # A source is not asked for more while the node is busy with what it has, or waits for the other one.
+        heard_ns = context.heard_ns if self._relay else now_ns if pending else self._moved_ns if begun else None
         return Signs(
             peer="the encoder" if self._relay else "the source",
             quiet_ns=now_ns - (self._started_ns if heard_ns is None else heard_ns),
             ready=self._was_ready,
             heard=heard_ns is not None,
-            frame_ns=now_ns - self._frame_ns if self.tally.highest >= 0 else 0,
+            still_ns=now_ns - self._moved_ns if begun else 0,
+            pending=pending,
             sends=self._sends,
             link_up=not self._sends or self._link_up,
             error=str(context.error) if context.error else None,

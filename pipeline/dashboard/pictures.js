@@ -23,6 +23,11 @@ export class Pictures {
     setInterval(() => this.chosen === 'blink' && !CALM.matches && !document.hidden && this.turn(), BLINK_MS);
   }
 
+  // As much room as the first picture will take, so that nothing moves when it comes.
+  makeRoom({width, height}) {
+    this.card.querySelector('.screen').style.aspectRatio = !this.shown && width && height ? `${width} / ${height}` : '';
+  }
+
   // The number of a picture that there is; fetched when no other one is being fetched and somebody looks.
   async tell(number) {
     this.wanted = number;

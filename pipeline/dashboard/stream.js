@@ -4,6 +4,8 @@ import {Pictures} from './pictures.js';
 
 const FRAMES = 300;
 const UNKNOWN = 'unknown here';
+const NOT_YET = 'not yet';
+const LONG_MS = 10_000;
 
 const NOW = [
   ['kbps', 'Bitrate', 'kbit/s', 1],
@@ -14,6 +16,8 @@ const NOW = [
   ['age_p95_ms', 'Age, p95', 'ms', 0],
   ['fps', 'Frames through', '/s', 1],
 ];
+// A recording has no moment, and who sends never sees what becomes of its frames.
+const NOW_WITHOUT_END = [...NOW.slice(0, 5), ['capture_fps', 'Frames captured', '/s', 1]];
 
 const RANGES = {300: '5 min', 3600: '1 h', 86400: '24 h'};
 
@@ -28,7 +32,6 @@ export class Stream {
     this.find('.title').id = `title-${index}`;
     this.node.setAttribute('aria-labelledby', `title-${index}`);
     this.pictures = new Pictures(this.find('.pictures'), index, `stream-${index}`);
-    this.makeNow();
     this.makeCursor();
     this.whole(data);
   }
@@ -40,6 +43,7 @@ export class Stream {
     this.begin = data.begin_s ?? 0;
     put(this.find('.title'), data.title);
     this.makeRanges();
+    this.makeNow(data.sends || data.pictures ? NOW_WITHOUT_END : NOW);
     this.node.classList.toggle('recording', Boolean(data.pictures));
     if (data.pictures) put(this.find('.run h3'), 'In all');
     this.node.classList.toggle('sender', Boolean(data.sends));
@@ -65,8 +69,11 @@ export class Stream {
 
   // What is made once.
 
-  makeNow() {
-    for (const [key, name] of NOW) {
+  makeNow(figures) {
+    this.shown = figures;
+    this.cells.clear();
+    this.find('.now').replaceChildren();
+    for (const [key, name] of figures) {
       const [box, dt, dd, note] = ['div', 'dt', 'dd', 'dd'].map((tag) => document.createElement(tag));
       dt.textContent = name;
       dd.dataset.figure = `now.${key}`;
@@ -115,14 +122,16 @@ export class Stream {
 
   draw(silent) {
     const {state} = this;
+    this.early = !state.pictures && !state.run.frames_out && !state.light.word.startsWith('Ended');
     this.drawLight(state.light, silent);
     const frames = [...this.frames.values()].map(([n, at, status, bytes, bpp, psnr, without, offset, age]) => (
       {n, at, status, bytes, bpp, psnr, without, offset, age}));
     put(this.find('.facts'), facts(state.facts));
+    this.pictures.makeRoom(state.facts);
     this.drawNow();
     this.drawBitrate();
     this.drawGain(frames);
-    scatter(this.find('.rd .chart'), frames);
+    scatter(this.find('.rd .chart'), frames, this.early ? 'No frame is through yet' : 'Unknown here: no original to compare with');
     put(this.find('.rd .about'), frames.some((f) => f.psnr !== null)
       ? `Last ${frames.length} frames; ringed: the newest${frames.some((f) => f.without !== null) ? '; hollow: without the side view' : ''}.` : '');
     this.drawSizes(frames);
@@ -141,18 +150,21 @@ export class Stream {
 
   drawNow() {
     const {now, budget_kbps: budget} = this.state;
-    for (const [key, , unit, digits] of NOW) {
+    for (const [key, , unit, digits] of this.shown) {
       const value = now[key];
       const fine = key === 'ratio' && value < 10 ? 1 : digits;
-      this.figure(`now.${key}`, value, value === null ? UNKNOWN : number(value, fine), unit);
+      const [text, unitText] = unit === 'ms' ? time(value, digits) : [number(value, fine), unit];
+      this.figure(`now.${key}`, value, value === null ? UNKNOWN : text, unitText);
     }
     const notes = {
       kbps: budget ? `${number((100 * (now.kbps || 0)) / budget, 0)} % of ${number(budget, 0)}` : this.state.span ?? 'last 10 s',
       fps: now.capture_fps ? `captured ${number(now.capture_fps, 1)}` : '',
+      age_p95_ms: now.age_p95_ms === null ? '' : '95 % are younger',
       ratio: now.bpp ? `${number(100 / now.ratio, 2)} % of raw` : '',
     };
     for (const [key, text] of Object.entries(notes)) {
       const note = this.find(`[data-note="${key}"]`);
+      if (!note) continue;
       put(note, text);
       note.dataset.bad = String(key === 'kbps' && Boolean(budget) && now.kbps > budget);
     }
@@ -166,7 +178,7 @@ export class Stream {
     const level = this.levels[this.level];
     const begin = level.rows.size ? Math.min(...level.rows.keys()) : 0;
     this.drawn = bitrate(this.find('.bitrate .chart'), {
-      level, edge, begin, budget, nameOf, cursor: this.cursor, least: this.state.pictures ? 3 : 12,
+      level, edge, begin, budget, nameOf, cursor: this.cursor, least: this.state.pictures ? 3 : 6, recorded: !wall,
     });
     const p = this.drawn.points.find((q) => q.place === this.cursor);
     put(this.find('.readout'), p ? readout(p, nameOf, level) : this.legend(level, wall));
@@ -206,33 +218,34 @@ export class Stream {
   drawCauses() {
     const {causes} = this.state;
     const total = causes.reduce((sum, [, ms]) => sum + ms, 0);
-    const list = this.find('.bars');
-    while (list.children.length > causes.length) list.lastChild.remove();
-    while (list.children.length < causes.length) {
-      const li = document.createElement('li');
-      li.append(...['span', 'b', 'i'].map((tag) => document.createElement(tag)));
-      list.append(li);
-    }
-    causes.forEach(([name, ms], i) => {
-      const [label, value, bar] = list.children[i].children;
-      put(label, name.replaceAll('_', ' '));
-      put(value, `${number(ms, ms < 10 ? 1 : 0)} ms`);
-      bar.style.setProperty('--share', total ? ms / total : 0);
-    });
-    put(this.find('.causes .about'), causes.length ? `Means of the last 10 s, ${number(total, 0)} ms together.`
-      : `Age ${UNKNOWN}: it is measured where frames come out.`);
+    bars(this.find('.causes .bars'), causes.map(([name, ms]) => (
+      {name: name.replaceAll('_', ' '), text: time(ms, ms < 10 ? 1 : 0, total).join(' '), share: total ? ms / total : 0})));
+    put(this.find('.causes .about'), causes.length ? `Means of the last 10 s, ${time(total, 0).join(' ')} together.`
+      : this.early ? 'No frame is through yet.' : `Age ${UNKNOWN}: it is measured where frames come out.`);
   }
 
+  // What became of every frame, and how far its side view was from it.
   drawPairing(frames) {
-    const {run} = this.state;
+    const {run, sends} = this.state;
+    put(this.find('.pairing h3'), sends ? 'Frames' : 'Frames and pairs');
     const offsets = frames.filter((f) => f.offset !== null).map((f) => f.offset);
+    const dropped = Object.entries(run.drops);
+    const alone = run.unpaired - (run.drops.unpaired || 0);
+    const fates = offsets.length || alone
+      ? [['with side view', run.frames_out - alone], ['without side view', alone, alone ? 'warn' : '']]
+      : [[sends ? 'sent and decoded' : 'through', run.frames_out]];
+    if (run.pending) fates.push(['on their way', run.pending, 'wait']);
+    for (const [why, n] of dropped) fates.push([`dropped: ${why}`, n, 'bad']);
+    bars(this.find('.pairing .bars'), fates.map(([name, n, kind]) => (
+      {name, text: count(n), share: run.frames_in ? n / run.frames_in : 0, kind})));
     const svg = this.find('.pairing .chart');
-    svg.style.display = offsets.length > 1 ? '' : 'none';
-    const found = offsets.length > 1 ? histogram(svg, offsets, {unit: 'ms', digits: 1, name: 'Offset of the side view', zero: true}) : null;
-    const unpaired = `${number(run.unpaired, 0)} of ${number(run.frames_in, 0)} unpaired`;
-    put(this.find('.pairing .about'), found
-      ? `Side view minus primary view: median ${signed(found.median)} ms, from ${signed(found.low)} to ${signed(found.high)}. ${unpaired}.`
-      : `Offsets ${UNKNOWN}. ${unpaired}.`);
+    const apart = Math.max(...offsets) - Math.min(...offsets) >= 0.1;
+    svg.style.display = apart ? '' : 'none';
+    const found = apart ? histogram(svg, offsets, {unit: 'ms', digits: 1, name: 'Offset of the side view', zero: true}) : null;
+    put(this.find('.pairing .about'), sends ? '' : found
+      ? `Side view minus primary view: median ${signed(found.median)} ms, from ${signed(found.low)} to ${signed(found.high)}.`
+      : offsets.length ? `Side view minus primary view: ${signed(offsets[0])} ms, for each of ${this.state.pictures ? '' : 'the last '}${offsets.length} frames.`
+        : this.early ? 'No pair yet.' : `Offset of the side view ${UNKNOWN}.`);
   }
 
   drawRun() {
@@ -281,13 +294,15 @@ export class Stream {
   figure(name, value, text, unitText) {
     if (!this.cells.has(name)) this.cells.set(name, this.find(`[data-figure="${name}"]`));
     const cell = this.cells.get(name);
-    const shown = text === UNKNOWN ? text : `${text}\u0000${unitText}`;
+    if (text === UNKNOWN && this.early && !(this.state.sends && /psnr|ssim/.test(name))) text = NOT_YET;
+    const known = text !== UNKNOWN && text !== NOT_YET;
+    const shown = known ? `${text}\u0000${unitText}` : text;
     if (cell.dataset.value !== String(value)) cell.dataset.value = String(value);
     if (cell.shown === shown) return;
     cell.shown = shown;
-    cell.classList.toggle('unknown', text === UNKNOWN);
+    cell.classList.toggle('unknown', !known);
     cell.textContent = text;
-    if (unitText && text !== UNKNOWN) {
+    if (unitText && known) {
       const small = document.createElement('small');
       small.textContent = `\u2009${unitText}`;
       cell.append(small);
@@ -295,6 +310,25 @@ export class Stream {
   }
 }
 
+// Rows are {name, text, share of the whole, kind}.
+function bars(list, rows) {
+  while (list.children.length > rows.length) list.lastChild.remove();
+  while (list.children.length < rows.length) {
+    const li = document.createElement('li');
+    li.append(...['span', 'b', 'i'].map((tag) => document.createElement(tag)));
+    list.append(li);
+  }
+  rows.forEach(({name, text, share, kind}, i) => {
+    const [label, value, bar] = list.children[i].children;
+    list.children[i].className = kind || '';
+    put(label, name);
+    put(value, text);
+    bar.style.setProperty('--share', share);
+  });
+}
+
+// A duration in ms as [number, unit], in the unit that the longest one beside it has.
+const time = (ms, digits, longest = ms) => (longest < LONG_MS ? [number(ms, digits), 'ms'] : [number(ms / 1000, 1), 's']);
 const count = (n) => number(n, 0);
 const unit = (value, digits, name) => (value === null ? UNKNOWN : `${number(value, digits)}${name ? ` ${name}` : ''}`);
 const signed = (value) => number(Math.abs(value) < 0.05 ? 0 : value, 1);

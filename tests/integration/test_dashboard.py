@@ -86,7 +86,7 @@ def _note_foreign(url: str, port: int, wrong: list[str]) -> None:
 
 
 def _until(page, condition) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < until
         page.wait_for_timeout(50)

@@ -65,6 +65,21 @@ def test_what_is_no_recording_is_refused_with_a_sentence(tmp_path, capsys):
         RecordedStream([tmp_path / "recording.mcap"], "recording.mcap", drawn)
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--weights", "nosuch"], "no weights called 'nosuch' are shipped"),
+        (["--http", "0.0.0.0:9110"], "or --insecure (of a command)"),
+        (["--http", "127.0.0.1:99999"], "expected HOST:PORT such as 127.0.0.1:9101"),
+    ],
+)
+def test_a_wrong_option_is_told_before_anything_is_served(recorded, capsys, options, sentence):
+    assert main(["dashboard", str(recorded), *options]) in (1, 2)
+    out, err = capsys.readouterr()
+    assert sentence in err
+    assert (out, err.count("\n")) == ("", 1)
+
+
 def test_a_picture_that_cannot_be_decoded_is_a_sentence_on_the_page(recorded):
     def refuse(entry) -> Composite:
         raise StageError("decode", entry.packet.frame_id, "the packet was coded with other weights")

@@ -126,8 +126,8 @@ def test_a_slow_page_keeps_one_message_and_gets_everything_when_it_has_read_that
         begin = quick.next()[1]["count"]
         while quick.next()[1]["count"] < begin + 10:
             pass
-        (held,) = [len(page.waiting) for page in list(running._pages.values()) if page.waiting]
-        assert held < 300_100
+        held = [len(page.waiting) for page in list(running._pages.values()) if page.waiting]
+        assert 0 < max(held) < 300_100  # on a busy machine the quick page, too, may have something left to read
         name, stale = slow.next()
         assert name == "whole"
         name, fresh = slow.next()

@@ -23,7 +23,8 @@ def signs(**values) -> Signs:
         (signs(quiet_ns=SILENCE_NS - 1), "green", "Running"),
         (signs(quiet_ns=SILENCE_NS, drops={"latest": 1}), "red", "Silent"),
         (signs(link_up=False), "red", "No link"),
-        (signs(frame_ns=3 * S), "amber", "Attention"),
+        (signs(still_ns=3 * S), "amber", "Attention"),
+        (signs(still_ns=3 * S - 1, pending=8), "green", "Running"),
         (signs(drops={"corrupt": 2}, frames=100), "amber", "Attention"),
         (signs(unpaired=10, frames=100), "amber", "Attention"),
         (signs(kbps=901.0, budget_kbps=900.0), "amber", "Attention"),
@@ -50,6 +51,12 @@ def test_the_sentence_names_every_trouble_with_its_numbers():
         "Dropped of the last 120 frames: 1 corrupt, 2 stale; 9 of the last 120 frames had no side view; "
         "1234 kbit/s are over the budget of 900."
     )
+
+
+def test_what_is_on_its_way_but_does_not_come_through_is_not_blamed_on_the_encoder():
+    assert judge(signs(still_ns=9 * S)).sentence == "The encoder answers, but no frame has come for more than 3 s."
+    stuck = judge(signs(still_ns=9 * S, pending=8))
+    assert stuck.sentence == "No frame has come through for more than 3 s (8 on their way)."
 
 
 def test_a_long_error_is_cut():

@@ -202,6 +202,22 @@ def test_the_light_follows_the_link(context, stream):
     assert turned(stream).light().colour == "green"
 
 
+@pytest.mark.parametrize("relay", [True, False])
+def test_frames_that_come_through_are_enough_when_all_of_them_have_entered(tmp_path, relay):
+    context = Context("node", tmp_path, clock=FakeClock())
+    stream = LiveStream(context, relay=relay, sends=False)
+    for i in range(20):
+        context.ledger.frame_in(i, START_NS + i * S // 10)
+    for i in range(19):
+        context.clock.now_ns = context.heard_ns = i * S
+        context.ledger.frame_out(i)
+        assert turned(stream).light().word == "Running"
+    context.clock.now_ns = context.heard_ns = 22 * S
+    assert "(1 on their way)" in turned(stream).light().sentence
+    context.ledger.frame_out(19)
+    assert turned(stream).light().word == "Running"
+
+
 def test_a_camera_whose_encoder_was_restarted_goes_on(context, stream):
     context.facts["clock"] = "wall"
     for i in range(50):

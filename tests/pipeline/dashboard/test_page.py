@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from simulated import Node, decoded
+from simulated import START_NS, Node, decoded
 
 from pipeline.dashboard import events, pictures
 from pipeline.dashboard.pictures import Composite
@@ -56,6 +56,7 @@ def visit(browser) -> Iterator:
 
     def open_page(node: Node, **options) -> Visit:
         visits.append(Visit(browser, node, **options))
+        node.heard()  # to open a page may have taken longer than the light stays green
         return visits[-1]
 
     yield open_page
@@ -179,6 +180,60 @@ def test_single_values_are_read_by_keyboard_and_everything_has_a_name(visit, nod
     )
     seen.page.locator(".range input").nth(1).check(force=True)
     assert "10 s" in seen.page.locator(".readout").inner_text()
+
+
+def test_before_the_first_frame_is_through_nothing_is_called_unknown(visit, tmp_path):
+    with Node(tmp_path) as node:
+        for i in range(8):
+            node.context.ledger.frame_in(i, START_NS + i * 100_000_000)
+            node.context.ledger.note(i, payload_bytes=9000.0, bpp=0.15)
+        node.heard()
+        seen = visit(node)
+        seen.shows("document.querySelectorAll('.bitrate path').length > 0")  # although the second is not over
+        assert seen.page.locator('[data-figure="now.psnr_db"]').inner_text() == "not yet"
+        assert "unknown here" not in seen.page.locator("main").inner_text()
+        assert _fates(seen) == {"through": "0", "on their way": "8"}
+        for i in range(8):
+            node.context.ledger.frame_out(i)
+        seen.shows("document.querySelector('[data-figure=\"now.psnr_db\"]').textContent === 'unknown here'")
+        assert seen.wrong == []
+
+
+def test_what_became_of_every_frame_is_said_and_adds_up(visit, node):
+    for i, reason in enumerate(("corrupt", "corrupt", "stale"), start=900):
+        node.context.ledger.frame_in(i, START_NS + i * 33_333_333)
+        node.context.ledger.drop(i, reason)
+    node.context.ledger.note(899, unpaired=1.0)
+    node.heard()
+    assert _fates(visit(node)) == {
+        "with side view": "899",
+        "without side view": "1",
+        "dropped: corrupt": "2",
+        "dropped: stale": "1",
+    }
+
+
+def _fates(seen: Visit) -> dict[str, str]:
+    seen.page.wait_for_selector(".pairing .bars li")
+    items = seen.page.locator(".pairing .bars li").all()
+    return {item.locator("span").inner_text(): item.locator("b").inner_text() for item in items}
+
+
+def test_a_long_age_is_said_in_seconds(visit, node):
+    node.frames(300, latency_ms=21_000.0)
+    seen = visit(node)
+    seen.page.wait_for_selector('[data-figure="now.age_p95_ms"] small')
+    assert seen.page.locator('[data-figure="now.age_p95_ms"]').inner_text() == "21.0\u2009s"
+    assert seen.figure("now.age_p95_ms") == pytest.approx(21_000)
+
+
+def test_the_highest_bitrate_that_is_read_out_is_not_the_budget(visit, node):
+    node.context.facts.update(budget_kbps=90_000.0)
+    seen = visit(node)
+    seen.shows("document.querySelectorAll('.bitrate path').length")
+    label = seen.page.locator(".bitrate .chart").get_attribute("aria-label")
+    assert "highest 2," in label
+    assert "budget 90,000" in label
 
 
 def test_one_page_too_many_says_so(browser, node, monkeypatch):
