@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import SidecastError, SourceError, WireError
 from pipeline.types import Packet, Pixels
 from pipeline.wire import MAX_MESSAGE, parse
+from tools.arguments import spare
 from tools.encode import add_codec_arguments, use_threads
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def main(args: argparse.Namespace) -> int:
     """Write the picture. Raises SourceError, CodecError, SidecastError, each with one sentence."""
     if args.output.suffix.lower() not in (".png", *JPEG):
         raise SourceError(f"{args.output}: expected a name that ends in .png or .jpg")
+    spare(args.output, [args.file, *([args.side] if args.side else [])])
     packet = _read(args.file)
     use_threads(args.threads)
     from stages.picture import encode_jpeg, encode_png

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pipeline.recording.layout import BITS, EVENTS, PAIRS, SIDE, is_sound
 from pipeline.recording.records import Found
 from pipeline.recording.scan import Scan
 from pipeline.recording.writer import Writer
+from pipeline.replacing import replacing
 
 __all__ = ["Repaired", "repair"]
 
@@ -32,13 +32,9 @@ class Repaired:
 def repair(source: Path, target: Path) -> Repaired:
     """Copy all that is sound. Raises SourceError for a file that is no recording, SidecastError if it can't write."""
     index = open_index([source])
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        try:
+        with replacing(target) as unfinished:
             kept = _write(index, source, unfinished)
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise SidecastError(f"{target} cannot be written: {error.strerror or error}") from error
     return Repaired(index, kept)

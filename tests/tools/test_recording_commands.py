@@ -10,6 +10,7 @@ import yaml
 
 from pipeline.recording import layout
 from pipeline.recording.index import open_index
+from stages.picture import encode_jpeg
 from tools import replay, run
 from tools.cli import main
 
@@ -128,6 +129,8 @@ def test_sinks_and_links_are_what_is_asked_for(stages, file):
         {"use": "write_video", "crf": 20},
     ]
     assert stages(file, "--to", "tcp://127.0.0.1:5")[1:] == [{"use": "send", "connect": "tcp://127.0.0.1:5"}]
+    far = {"use": "send", "connect": "tcp://10.1.2.3:5", "insecure": True}
+    assert stages(file, "--to", "tcp://10.1.2.3:5", "--insecure")[1:] == [far]
 
 
 def test_side_packets_on_the_wire_are_decoded_and_paired_again(stages, tmp_path):
@@ -146,12 +149,20 @@ def test_jpeg_recordings_need_no_codec(stages, tmp_path):
     ("arguments", "sentence"),
     [
         ((), "names the side frames and does not have them: give their drive or source with --side"),
-        (("--side", "none", "--sink", "{use: [}"), "is no stage, expected one such as '{use: write_images}'"),
+        (
+            ("--side", "none", "--sink", "{use: [}"),
+            "'{use: [}' is no stage, expected one such as '{use: write_images}'\n",
+        ),
+        (("--side", "{view: left}"), "'{view: left}' is no stage, expected one such as '{use: write_images}'\n"),
+        (("--side", "none", "--policy", "latest"), "--policy latest pairs anew with the frames of a source"),
+        (("--side", "none", "--to", "tcp://10.1.2.3:5"), "is reached from other machines, without encryption"),
+        (("--to", "tcp://127.0.0.1:5", "--sink", "write_images"), "argument --sink: not allowed with argument --to"),
+        (("--threads", "0"), "argument --threads: 0 is not allowed, expected a whole number of at least 1"),
     ],
 )
 def test_what_cannot_be_replayed_gets_one_sentence(tmp_path, capsys, arguments, sentence):
     recordings.record(tmp_path, recordings.pairs(3))
-    assert main(["replay", str(tmp_path / "recording.mcap"), *arguments]) == 2
+    assert main(["replay", str(tmp_path / "recording.mcap"), "--out", str(tmp_path / "out"), *arguments]) == 2
     assert sentence in capsys.readouterr().err
 
 
@@ -162,3 +173,46 @@ def test_as_many_threads_as_the_recorded_run(file, monkeypatch, tmp_path):
     for more in ([], ["--threads", "3"]):
         main(["replay", file, "--out", str(tmp_path / "out"), *more])
     assert seen == [1, 3]
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """A recording of twelve JPEG packets, which needs no codec."""
+    pixels = recordings.side(0).pixels
+    packets = [recordings.packet(i, model_id=b"JPEG\0\0\0\0", payload=encode_jpeg(pixels)) for i in range(12)]
+    recordings.record(tmp_path, packets)
+    return tmp_path / "recording.mcap"
+
+
+@pytest.mark.parametrize("kind", ["mp4", "csv", "png"])
+def test_an_export_never_destroys_its_recording(pictures, capsys, kind):
+    before = pictures.read_bytes()
+    assert main(["export", str(pictures), "--to", kind, "-o", str(pictures)]) == 1
+    assert f"{pictures} is read and would be written over" in capsys.readouterr().err
+    assert pictures.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["mp4", "png"])
+def test_an_export_counts_the_frames_that_it_wrote(pictures, capsys, kind):
+    output = pictures.with_name("out")
+    assert main(["export", str(pictures), "--to", kind, "-o", f"{output}.{kind}"]) == 0
+    assert capsys.readouterr().out == f"{output}.{kind}: 12 frames\n"
+    packet = recordings.packet(99, model_id=b"JPEG\0\0\0\0")  # whose picture is damaged
+    recordings.record(pictures.parent / "b", [packet], path="b.mcap")
+    files = [str(pictures), str(pictures.parent / "b" / "b.mcap")]
+    assert main(["export", *files, "--to", kind, "-o", f"{output}.{kind}"]) == 1
+    assert capsys.readouterr().out == f"{output}.{kind}: 12 of 13 frames (1 corrupt)\n"
+
+
+def test_an_export_that_was_stopped_says_so(pictures, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "main", lambda args: 0)  # Ctrl-C before the first frame: no report
+    assert main(["export", str(pictures), "--to", "mp4", "-o", str(tmp_path / "a.mp4")]) == 1
+    assert capsys.readouterr().out == f"{tmp_path / 'a.mp4'}: 0 of 12 frames (stopped by the user)\n"
+
+
+@pytest.mark.parametrize("command", [["export", "--to", "csv"], ["export", "--to", "png"], ["repair"], ["info"]])
+def test_a_folder_is_no_recording(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    assert main([command[0], ".", *command[1:]]) == 1
+    assert capsys.readouterr().err.count("Is a directory") == 1
+    assert list(tmp_path.iterdir()) == []
