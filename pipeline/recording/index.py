@@ -7,6 +7,7 @@ with the recording.
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -84,6 +85,8 @@ class Index:
     size: int = 0
     unfinished: list[Path] = field(default_factory=list)
     """Files whose recorder was cut off."""
+    strangers: list[Path] = field(default_factory=list)
+    """Files that follow one which was the last of its recording."""
 
     @property
     def shortcomings(self) -> list[str]:
@@ -99,6 +102,7 @@ class Index:
         why += [printable(str(end["why"]))[:500] for end in self.ends if end.get("why")]
         if self.ends and self.ends[-1].get("continues"):
             why.append("the next file is missing")
+        why += [f"{path} belongs to another recording" for path in self.strangers]
         return why
 
     def entries(self) -> Iterator[Entry]:
@@ -119,8 +123,11 @@ def printable(text: str) -> str:
 
 def open_index(paths: Sequence[Path], see: Callable[[Entry], None] = lambda entry: None) -> Index:
     """The index of a recording, given as its files in order; `see` is shown every packet. Raises SourceError."""
-    index = Index(list(paths))
+    index, seen = Index(list(paths)), set[str]()
     for path in paths:
+        if (real := os.path.realpath(path)) in seen:
+            raise SourceError(f"{path} is given twice")
+        seen.add(real)
         for entry in _Build(index, Scan(path)).entries():
             see(entry)
     return index
@@ -166,7 +173,8 @@ class _Build:
         self._pair: Pair | None = None
         self._next: Counter[int] = Counter()
         self._gaps: Counter[int] = Counter()
-        self._packets = 0
+        self._packets = self._lost_sides = 0
+        self._lost_side: SideKey | None = None
         self._end: dict[str, Any] = {}
 
     def entries(self) -> Iterator[Entry]:
@@ -187,10 +195,13 @@ class _Build:
         index.damage += scan.damage
         index.attachments += scan.attachments
         index.unfinished += [] if scan.finished else [scan.path]
+        if index.ends and index.ends[-1].get("complete") and not index.ends[-1].get("continues"):
+            index.strangers.append(scan.path)
         index.ends += [self._end] if self._end else []
         recorded = self._end.get("packets")
         if isinstance(recorded, int):
             self._gaps[BITS] = max(0, recorded - self._packets)
+        self._gaps[SIDE] = max(self._gaps[SIDE], self._lost_sides)
         index.lost += self._gaps
 
     def _count_gap(self, found: Found) -> None:
@@ -240,6 +251,9 @@ class _Build:
             index.paired = True
             index.sides_named += pair.side is not None
             index.sides_stored += pair.stored
+            if entry.side_lost and pair.side != self._lost_side:
+                self._lost_side = pair.side
+                self._lost_sides += 1
         if packet.role == "primary":
             index.views.add(packet.view)
             index.model_ids.add(packet.model_id)

@@ -65,6 +65,9 @@ def test_info_and_repair_of_a_damaged_recording(file, capsys):
     assert "24 packets kept, 1 known to be lost; 12 side frames kept, 0 lost" in told
     assert main(["info", f"{file}.new"]) == 1
     assert "1 packet was not recorded; repaired: 1 damaged place" in capsys.readouterr().out
+    assert main(["repair", f"{file}.new", "-o", f"{file}.newer"]) == 0
+    main(["info", f"{file}.newer"])
+    assert capsys.readouterr().out.count("repaired: ") == 1
     assert main(["repair", file, "-o", f"{file}.new"]) == 1
     assert "is there already, name another file with -o" in capsys.readouterr().err
 
@@ -90,7 +93,7 @@ def test_a_length_field_of_4_gib_is_told_in_one_sentence(tmp_path, capsys, comma
     told = capsys.readouterr()
     sentence = f"a record that claims 4294967296 bytes, at most {layout.MAX_RECORD} are possible"
     assert (told.out + told.err).count(sentence) == 1
-    assert told.err.count("sidecast: error: ") == (command[0] == "replay")
+    assert told.err.count("sidecast: error: ") == (command[0] != "info")
 
 
 def test_what_a_file_says_cannot_reach_the_terminal_s_controls(tmp_path, capsys):
@@ -216,3 +219,29 @@ def test_a_folder_is_no_recording(tmp_path, monkeypatch, capsys, command):
     assert main([command[0], ".", *command[1:]]) == 1
     assert capsys.readouterr().err.count("Is a directory") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_repair_counts_the_side_frames_that_nothing_comes_after(file, tmp_path, capsys):
+    data = bytearray(Path(file).read_bytes())
+    sides = {entry.side.offset for entry in recordings.primaries(open_index([Path(file)])) if entry.side}
+    for offset in sides:
+        data[offset + 99] ^= 4
+    Path(file).write_bytes(data)
+    assert main(["repair", file, "-o", str(tmp_path / "new.mcap")]) == 0
+    assert f"0 side frames kept, {len(sides)} lost" in capsys.readouterr().out
+
+
+def test_what_holds_nothing_is_not_repaired(tmp_path, capsys):
+    (tmp_path / "a.mcap.part").write_bytes(layout.prefix())
+    assert main(["repair", str(tmp_path / "a.mcap.part")]) == 1
+    assert capsys.readouterr().err.endswith("a.mcap.part has no packet that could be saved\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mcap.part"]
+
+
+def test_files_of_two_recordings_are_not_one(file, tmp_path, capsys):
+    recordings.record(tmp_path, recordings.pairs(25), side=True)
+    second = str(tmp_path / "recording_0002.mcap")
+    assert main(["info", file, second]) == 1
+    assert f"incomplete: {second} belongs to another recording\n" in capsys.readouterr().out
+    assert main(["info", file, file]) == 1
+    assert capsys.readouterr().err == f"sidecast: error: {file} is given twice\n"
