@@ -78,6 +78,9 @@ class Record(Stage):
         import cv2  # noqa: F401 - not at the first frame
 
         self._context, self._version = context, metadata.version("sidecast")
+        path = context.out / self.path
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"record: {path} is a folder or a device, expected the name of a file")
         if self.calibration is not None:
             try:
                 self._calibration = Path(self.calibration).read_bytes()
