@@ -228,6 +228,11 @@ def test_a_recorded_source_waits_for_the_disk(tmp_path, gate):
     assert index_of(tmp_path).shortcomings == []
 
 
+def test_a_stream_whose_end_never_came_is_not_complete(tmp_path):
+    recordings.record(tmp_path, [recordings.packet(0)], facts={"complete": False})  # as `receive` says it
+    assert index_of(tmp_path).shortcomings == ["the end of the stream never came"]
+
+
 def test_waiting_for_a_stuck_disk_ends_when_the_run_fails(tmp_path, gate):
     stage = opened(tmp_path, buffer_mb=1)
     feeding = threading.Thread(target=fed, args=(stage, [recordings.packet(i, size=300_000) for i in range(10)]))
