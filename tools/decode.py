@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import SidecastError, SourceError, WireError
 from pipeline.types import Packet, Pixels
 from pipeline.wire import MAX_MESSAGE, parse
+from stages.decode_image import PICTURES
 from tools.arguments import spare
 from tools.encode import add_codec_arguments, use_threads
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "main"]
 
 JPEG = (".jpg", ".jpeg")
-PICTURE_IDS = {b"JPEG".ljust(8, b"\0"): "JPEG", b"PNG".ljust(8, b"\0"): "PNG"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +64,7 @@ def _pixels(packet: Packet, args: argparse.Namespace) -> Pixels:
     from stages.picture import decode_picture, read_picture
     from stages.tensors import to_pixels, to_tensor
 
-    if packet.model_id in PICTURE_IDS:
+    if packet.model_id in PICTURES:
         return decode_picture(packet.payload)
     codec = load_codec(args.weights, device=args.device)
     _check(packet, codec, args)

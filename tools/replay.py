@@ -12,12 +12,11 @@ from pipeline.errors import ConfigError, SidecastError
 from pipeline.launcher import usable_cores
 from pipeline.recording.index import Index, open_index
 from pipeline.types import other_view
+from stages.decode_image import PICTURES
 from tools import run
 from tools.arguments import positive
 
 __all__ = ["add_arguments", "add_decoding_arguments", "chain", "main", "play"]
-
-PICTURES = (b"JPEG".ljust(8, b"\0"), b"PNG".ljust(8, b"\0"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
