@@ -224,7 +224,8 @@ class Recorder:
             unsaid, self._unsaid = self._unsaid, 0
         if unsaid:
             self._files.tell(EVENTS, {"event": "dropped", "packets": unsaid})
-            self._log.warning("record: %d packets were not recorded, the disk was too slow", unsaid)
+            packets = "1 packet was" if unsaid == 1 else f"{unsaid} packets were"
+            self._log.warning("record: %s not recorded, the disk was too slow", packets)
 
     def _fail(self, sentence: str) -> None:
         """The recording ends here, cleanly if that is possible."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,8 @@ def chain(head: dict[str, Any], index: Index, args: argparse.Namespace) -> list[
     stages = _with_side(head, index, args.side, args.policy)
     if any(model_id in PICTURES for model_id in index.model_ids):
         return [*stages, {"use": "decode_image"}]
+    if args.side == "recorded" and not index.paired and not index.roles["side"]:
+        print(f"{index.paths[0]} has no side views: it is decoded without, --side names a source", file=sys.stderr)
     return [*stages, {"use": "decode", "weights": args.weights, "device": args.device}]
 
 

@@ -143,6 +143,16 @@ def test_side_packets_on_the_wire_are_decoded_and_paired_again(stages, tmp_path)
     assert uses == ["replay", "decode_image", "pair", "decode", "write_video"]
 
 
+def test_a_replay_without_side_views_says_so(stages, tmp_path, capsys):
+    recordings.record(tmp_path, [recordings.packet(i) for i in range(3)])
+    file = str(tmp_path / "recording.mcap")
+    stages(file, "--side", "/d")
+    stages(file, "--side", "none")
+    assert capsys.readouterr().err == ""
+    stages(file)
+    assert capsys.readouterr().err == f"{file} has no side views: it is decoded without, --side names a source\n"
+
+
 def test_jpeg_recordings_need_no_codec(stages, tmp_path):
     recordings.record(tmp_path, [recordings.packet(0, model_id=b"JPEG\0\0\0\0")])
     assert [s["use"] for s in stages(str(tmp_path / "recording.mcap"))] == ["replay", "decode_image", "write_video"]
