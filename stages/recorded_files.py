@@ -54,6 +54,7 @@ class RecordedFiles:
         self.packets = self.kept = 0
         """Packets handed over, and in finished files."""
         self._writer: Writer | None = None
+        self._number = 0
         self._counted_bytes = self._packets_before = self._dropped_before = 0
         self._open()
 
@@ -122,7 +123,8 @@ class RecordedFiles:
         except OSError as error:
             raise StageError("record", None, f"{self.part} cannot be written: {error.strerror or error}") from error
         self._plan.counters.recorder_up.set(1)
-        self.tell(STREAM, self._plan.stream())
+        self._number += 1
+        self.tell(STREAM, {**self._plan.stream(), "file": self._number})
         self._plan.log.info("recording to %s", self._path)
 
     def _begun(self) -> Writer:

@@ -71,6 +71,8 @@ class Index:
     """Of the packets of the primary view."""
     model_ids: set[bytes] = field(default_factory=set)
     """Of the packets of the primary view."""
+    number: int = 0
+    """Which file of its recording the last one is."""
     stream: dict[str, Any] = field(default_factory=dict)
     """The last that the recording says of its stream."""
     ends: list[dict[str, Any]] = field(default_factory=list)
@@ -87,6 +89,8 @@ class Index:
     """Files whose recorder was cut off."""
     strangers: list[Path] = field(default_factory=list)
     """Files that follow one which was the last of its recording."""
+    orphans: list[Path] = field(default_factory=list)
+    """Files without the one before them."""
 
     @property
     def shortcomings(self) -> list[str]:
@@ -103,6 +107,7 @@ class Index:
         if self.ends and self.ends[-1].get("continues"):
             why.append("the next file is missing")
         why += [f"{path} belongs to another recording" for path in self.strangers]
+        why += [f"the file before {path} is missing" for path in self.orphans]
         return why
 
     def entries(self) -> Iterator[Entry]:
@@ -173,7 +178,7 @@ class _Build:
         self._pair: Pair | None = None
         self._next: Counter[int] = Counter()
         self._gaps: Counter[int] = Counter()
-        self._packets = self._lost_sides = 0
+        self._packets = self._lost_sides = self._number = 0
         self._lost_side: SideKey | None = None
         self._end: dict[str, Any] = {}
 
@@ -195,14 +200,23 @@ class _Build:
         index.damage += scan.damage
         index.attachments += scan.attachments
         index.unfinished += [] if scan.finished else [scan.path]
-        if index.ends and index.ends[-1].get("complete") and not index.ends[-1].get("continues"):
-            index.strangers.append(scan.path)
+        self._place()
         index.ends += [self._end] if self._end else []
         recorded = self._end.get("packets")
         if isinstance(recorded, int):
             self._gaps[BITS] = max(0, recorded - self._packets)
         self._gaps[SIDE] = max(self._gaps[SIDE], self._lost_sides)
         index.lost += self._gaps
+
+    def _place(self) -> None:
+        """Note where the file before it is missing; a file that does not say which one it is passes for the next."""
+        index, expected = self._index, self._index.number + 1
+        number = self._number or expected
+        if number not in (1, expected):
+            index.orphans.append(self._scan.path)
+        if index.ends and index.ends[-1].get("complete") and not index.ends[-1].get("continues"):
+            index.strangers.append(self._scan.path)
+        index.number = number
 
     def _count_gap(self, found: Found) -> None:
         if found.salvaged:
@@ -267,5 +281,6 @@ class _Build:
             raise WireError("expected a JSON object")
         if channel == STREAM:
             self._index.stream = told
+            self._number = number if isinstance(number := told.get("file"), int) else self._number
         elif told.get("event") == "end":
             self._end = told

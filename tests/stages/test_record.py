@@ -162,6 +162,10 @@ def test_rotation_gives_files_that_stand_alone(tmp_path):
         assert index.stream["model"] == "tiny"
         assert index.attachments
     assert open_index(files[:2]).shortcomings == ["the next file is missing"]
+    assert open_index(files[2:]).shortcomings == [f"the file before {files[2]} is missing"]
+    assert open_index([*files[:1], *files[2:]]).shortcomings == [f"the file before {files[2]} is missing"]
+    files[1].write_bytes(files[1].read_bytes().replace(b'"file": 2', b'"fine": 2'))  # damaged where it says so
+    assert open_index(files).shortcomings == ["1 place is damaged"]
 
 
 def test_a_run_that_fails_leaves_a_whole_file_that_says_so(tmp_path):
