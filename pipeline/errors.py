@@ -64,7 +64,7 @@ class StageError(SidecastError):
     """A stage that failed, with the frame it was working on."""
 
     def __init__(self, stage: str, frame_id: int | None, cause: str) -> None:
-        self.stage, self.frame_id = stage, frame_id
+        self.stage, self.frame_id, self.cause = stage, frame_id, cause
         at = "" if frame_id is None else f" at frame {frame_id}"
         super().__init__(f"{stage}{at}: {cause}")
 

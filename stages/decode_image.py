@@ -13,9 +13,10 @@ from pipeline.stage import Context, Stage
 from pipeline.types import Decoded, Frame, Item, Packet, StereoPair
 from stages.troubles import Troubles
 
-__all__ = ["DecodeImage"]
+__all__ = ["PICTURES", "DecodeImage"]
 
 PICTURES = (b"JPEG".ljust(8, b"\0"), b"PNG".ljust(8, b"\0"))
+"""The model ids of packets whose payload is a picture file."""
 
 
 @dataclass(kw_only=True)

@@ -92,6 +92,7 @@ class Receive(LinkThread, Source):
             with self._changed:
                 self._end.consumed()
             self._wakeup.ring()
+        self._context.facts["complete"] = self._end.ended
 
     def close(self) -> None:
         """Tell the encoder how this node has ended, now that every file is closed, and hang up."""
@@ -126,7 +127,6 @@ class Receive(LinkThread, Source):
     def _part(self) -> None:
         error = self._context.error
         with self._changed:
-            self._context.facts["complete"] = self._end.ended
             if error is not None:
                 self._end.fail(str(error))
             elif self._end.ended:

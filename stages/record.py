@@ -78,6 +78,9 @@ class Record(Stage):
         import cv2  # noqa: F401 - not at the first frame
 
         self._context, self._version = context, metadata.version("sidecast")
+        path = context.out / self.path
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"record: {path} is a folder or a device, expected the name of a file")
         if self.calibration is not None:
             try:
                 self._calibration = Path(self.calibration).read_bytes()
@@ -106,9 +109,8 @@ class Record(Stage):
         recorder = self._recorder
         if recorder is None:
             return
-        error = self._context.error
-        whole = self._ended and error is None
-        recorder.close(complete=whole, **({} if whole else {"why": _why(error)}), stage_cpu_s=self._cpu_ns / 1e9)
+        why = self._why_not_whole()
+        recorder.close(complete=not why, **({"why": why} if why else {}), stage_cpu_s=self._cpu_ns / 1e9)
         missing = recorder.missing
         self._context.log.info("recorded %d packets to %s", recorder.kept, ", ".join(map(str, recorder.finished)))
         if recorder.failure:
@@ -139,6 +141,14 @@ class Record(Stage):
         )
         context.facts["recording"] = str(recorder.path)
         return recorder
+
+    def _why_not_whole(self) -> str:
+        """What the end of the recording says of its run; empty where that went to its end."""
+        if error := self._context.error:
+            return str(error) or "the run was stopped"
+        if not self._ended:
+            return "the run was stopped"
+        return "" if self._context.facts.get("complete", True) else "the end of the stream never came"
 
     def _job(self, item: Item) -> Job | None:
         match item:
@@ -183,7 +193,3 @@ class Record(Stage):
             for sample in samples
             if math.isfinite(sample.value) and not sample.name.endswith(("_bucket", "_created", "_info"))
         }
-
-
-def _why(error: BaseException | None) -> str:
-    return str(error) if error else "the run was stopped"

@@ -54,6 +54,7 @@ class RecordedFiles:
         self.packets = self.kept = 0
         """Packets handed over, and in finished files."""
         self._writer: Writer | None = None
+        self._number = 0
         self._counted_bytes = self._packets_before = self._dropped_before = 0
         self._open()
 
@@ -118,13 +119,23 @@ class RecordedFiles:
         self._packets_before, self._dropped_before = self.packets, self._dropped()
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: RawIOBase = self.part.open("xb", buffering=0)
-            self._writer = Writer(self._file, self._plan.attachments(), now_ns=time.time_ns())
+            self._writer = self._begun()
         except OSError as error:
             raise StageError("record", None, f"{self.part} cannot be written: {error.strerror or error}") from error
         self._plan.counters.recorder_up.set(1)
-        self.tell(STREAM, self._plan.stream())
+        self._number += 1
+        self.tell(STREAM, {**self._plan.stream(), "file": self._number})
         self._plan.log.info("recording to %s", self._path)
+
+    def _begun(self) -> Writer:
+        """The writer of a new file; nothing is left of one that could not even be begun."""
+        self._file: RawIOBase = self.part.open("xb", buffering=0)
+        try:
+            return Writer(self._file, self._plan.attachments(), now_ns=time.time_ns())
+        except OSError:
+            self._file.close()
+            self.part.unlink()
+            raise
 
     def _end_event(self, writer: Writer, end: dict[str, Any]) -> bytes:
         """The last message; asked again when chunks had to give way to it."""

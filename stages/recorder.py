@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import SidecastError
+from pipeline.errors import SidecastError, StageError
 from pipeline.recording.foxglove import compressed_image
 from pipeline.recording.layout import BITS, EVENTS, METRICS, PAIRS, PREVIEW, SIDE, STREAM, Pair, SideKey
 from pipeline.types import Frame, Packet
@@ -169,6 +170,8 @@ class Recorder:
             return False
         try:
             step()
+        except StageError as error:  # the next file could not be begun
+            self._fail(error.cause)
         except (OSError, SidecastError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             self._fail(f"{self._files.part} cannot be written any more: {why}")
@@ -221,7 +224,8 @@ class Recorder:
             unsaid, self._unsaid = self._unsaid, 0
         if unsaid:
             self._files.tell(EVENTS, {"event": "dropped", "packets": unsaid})
-            self._log.warning("record: %d packets were not recorded, the disk was too slow", unsaid)
+            packets = "1 packet was" if unsaid == 1 else f"{unsaid} packets were"
+            self._log.warning("record: %s not recorded, the disk was too slow", packets)
 
     def _fail(self, sentence: str) -> None:
         """The recording ends here, cleanly if that is possible."""
@@ -230,9 +234,9 @@ class Recorder:
             self._plan.counters.recorder_up.set(0)
             self._changed.notify_all()
         self._log.error("record: %s; the recording ends here", sentence)
-        try:
+        with suppress(OSError):
             self._files.finish(complete=False, why=sentence)
-        except OSError:
+        if self._files.part.exists():
             self._log.error("record: %s is left as it is, `sidecast repair` makes it whole", self._files.part)
 
 

@@ -107,6 +107,8 @@ class Replay(Source):
     def _tell_shortcomings(self) -> None:
         for damage in self._index.damage[:SHOWN_DAMAGE]:
             self._context.log.warning("%s", damage)
+        if (more := len(self._index.damage) - SHOWN_DAMAGE) > 0:
+            self._context.log.warning("%d more damaged places, `sidecast info` lists them all", more)
         if why := self._index.shortcomings:
             self._context.log.warning("%s is not complete: %s", self._name, "; ".join(why))
 
@@ -184,6 +186,8 @@ class Replay(Source):
         """The frame that the recording names; where it names none, that of the same frame_id."""
         if entry.pair is not None and entry.pair.side is None:
             return None
+        if entry.pair is None and entry.side_lost:
+            raise WireError("the note with which side frame it was paired is damaged")
         frame_id = entry.pair.side.frame_id if entry.pair and entry.pair.side else entry.packet.frame_id
         side = source.frame_at(frame_id)
         if side is not None and side.view == packet.view:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from pipeline.errors import SidecastError, SourceError, WireError
 from pipeline.types import Packet, Pixels
 from pipeline.wire import MAX_MESSAGE, parse
+from stages.decode_image import PICTURES
+from tools.arguments import spare
 from tools.encode import add_codec_arguments, use_threads
 
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "main"]
 
 JPEG = (".jpg", ".jpeg")
-PICTURE_IDS = {b"JPEG".ljust(8, b"\0"): "JPEG", b"PNG".ljust(8, b"\0"): "PNG"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +33,7 @@ def main(args: argparse.Namespace) -> int:
     """Write the picture. Raises SourceError, CodecError, SidecastError, each with one sentence."""
     if args.output.suffix.lower() not in (".png", *JPEG):
         raise SourceError(f"{args.output}: expected a name that ends in .png or .jpg")
+    spare(args.output, [args.file, *([args.side] if args.side else [])])
     packet = _read(args.file)
     use_threads(args.threads)
     from stages.picture import encode_jpeg, encode_png
@@ -62,7 +64,7 @@ def _pixels(packet: Packet, args: argparse.Namespace) -> Pixels:
     from stages.picture import decode_picture, read_picture
     from stages.tensors import to_pixels, to_tensor
 
-    if packet.model_id in PICTURE_IDS:
+    if packet.model_id in PICTURES:
         return decode_picture(packet.payload)
     codec = load_codec(args.weights, device=args.device)
     _check(packet, codec, args)

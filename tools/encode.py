@@ -6,10 +6,10 @@ import argparse
 import os
 from pathlib import Path
 
-from pipeline.errors import ConfigError
 from pipeline.launcher import thread_environment, usable_cores
 from pipeline.types import Packet
 from pipeline.wire import serialize
+from tools.arguments import positive, spare
 
 __all__ = ["add_arguments", "add_codec_arguments", "main", "use_threads"]
 
@@ -27,17 +27,18 @@ def add_codec_arguments(parser: argparse.ArgumentParser) -> None:
     """Which codec, and where it runs."""
     parser.add_argument("--weights", default="default", help="name of shipped weights, or path of a .safetensors file")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--threads", type=int, metavar="N", help="cores to use (default: all that there are)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="cores to use (default: all that there are)")
 
 
 def use_threads(count: int | None) -> None:
     """Before anything numerical is loaded: the libraries read it once."""
-    for name, value in thread_environment(max(1, count or usable_cores())).items():
+    for name, value in thread_environment(count or usable_cores()).items():
         os.environ[name] = value
 
 
 def main(args: argparse.Namespace) -> int:
-    """Write the packet. Raises UnreadablePictureError, CodecError, ConfigError, each with one sentence."""
+    """Write the packet. Raises UnreadablePictureError, CodecError, SidecastError, each with one sentence."""
+    spare(args.output, [args.picture])
     use_threads(args.threads)
     from stages.codec import load_codec
     from stages.picture import read_picture
@@ -50,8 +51,6 @@ def main(args: argparse.Namespace) -> int:
     payload = codec.encode(to_tensor(pixels, codec.device, primary=args.view), quality=quality)
     height, width = pixels.shape[:2]
     packet = Packet(0, args.view, "primary", 0, 0, codec.model_id, width, height, quality, payload)
-    if not args.output.parent.is_dir():
-        raise ConfigError(f"{args.output.parent}: there is no such folder")
     write_atomically(args.output, serialize(packet), "encode")
     bpp = 8 * len(payload) / (width * height)
     print(f"{args.output}: {width}x{height}, {len(payload)} bytes of payload, {bpp:.4f} bpp, model {codec.name}")

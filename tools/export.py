@@ -6,14 +6,17 @@ import argparse
 import contextlib
 import csv
 import io
-import os
+import json
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import SidecastError
 from pipeline.recording.index import Entry, Index, open_index
+from pipeline.replacing import replacing
+from tools.arguments import beside, spare
 from tools.replay import add_decoding_arguments, chain, play
 
 __all__ = ["add_arguments", "main"]
@@ -48,45 +51,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Write it. Raises SourceError where the recording cannot be read."""
-    output = args.output or _beside(args.files[0], args.to)
-    if args.to == "csv":
-        index = _write_table(args.files, output)
-        if why := index.shortcomings:
-            print(f"{args.files[0]} is not complete: {'; '.join(why)}", file=sys.stderr)
-    else:
-        index = open_index(args.files)
-        if code := _decode(index, output, args):
-            return code
+    """Write it; the exit code is 1 where a frame is missing. Raises SidecastError where there is nothing to write."""
+    output = args.output or beside(args.files[0], "" if args.to == "png" else f".{args.to}")
+    spare(output, args.files)
+    if args.to != "csv":
+        return _decode(output, args)
+    index = _write_table(args.files, output)
+    if why := index.shortcomings:
+        print(f"{args.files[0]} is not complete: {'; '.join(why)}", file=sys.stderr)
     print(f"{output}: {index.roles['primary']} frames")
     return 0
 
 
-def _decode(index: Index, output: Path, args: argparse.Namespace) -> int:
+def _decode(output: Path, args: argparse.Namespace) -> int:
+    index = open_index(args.files)
     head = {"use": "replay", "file": [str(path) for path in args.files], "rate": 0.0}
     sink = {"use": "write_video" if args.to == "mp4" else "write_images", "path": str(output.absolute())}
-    with tempfile.TemporaryDirectory(prefix="sidecast-") as folder, contextlib.redirect_stdout(io.StringIO()):
-        return play([*chain(head, index, args), sink], Path(folder), index, args)
+    with tempfile.TemporaryDirectory(prefix="sidecast-") as folder:
+        with contextlib.redirect_stdout(io.StringIO()):
+            code = play([*chain(head, index, args), sink], Path(folder), index, args)
+        report = Path(folder) / "report.json"
+        told = json.loads(report.read_text()) if report.is_file() else {"frames_out": 0, "drops": {}}
+    return code or _tell(output, index.roles["primary"], told)
 
 
-def _beside(file: Path, kind: str) -> Path:
-    stem = file.name.removesuffix(".part").removesuffix(".mcap")
-    return file.with_name(stem if kind == "png" else f"{stem}.{kind}")
+def _tell(output: Path, packets: int, report: dict[str, Any]) -> int:
+    """Print how many of the packets became frames; fewer do where some are damaged, or the user has had enough."""
+    frames, drops = report["frames_out"], report["drops"]
+    if frames == packets:
+        print(f"{output}: {frames} frames")
+        return 0
+    why = ", ".join(f"{count} {reason}" for reason, count in drops.items()) or "stopped by the user"
+    print(f"{output}: {frames} of {packets} frames ({why})")
+    return 1
 
 
 def _write_table(files: Sequence[Path], output: Path) -> Index:
     """Row by row, for a recording may be long; returns what the recording holds in all."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
-        with unfinished.open("w", newline="") as file:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(output) as unfinished, unfinished.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
             writer.writeheader()
-            index = open_index(files, lambda entry: writer.writerow(_row(entry)))
-        unfinished.replace(output)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return index
+            return open_index(files, lambda entry: writer.writerow(_row(entry)))
+    except OSError as error:
+        raise SidecastError(f"{output} cannot be written: {error.strerror or error}") from error
 
 
 def _row(entry: Entry) -> dict[str, Any]:

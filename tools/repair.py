@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.errors import SidecastError
 from pipeline.recording.layout import BITS, SIDE
 from pipeline.recording.repair import repair
+from tools.arguments import beside
 
 __all__ = ["add_arguments", "main"]
 
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Write the new file, print what was kept and lost. Raises SidecastError where that is impossible."""
-    target = args.output or _beside(args.file)
+    target = args.output or beside(args.file, ".repaired.mcap")
     if target.exists():
         raise SidecastError(f"{target} is there already, name another file with -o")
     repaired = repair(args.file, target)
@@ -36,8 +37,3 @@ def main(args: argparse.Namespace) -> int:
         f"{kept[SIDE]} side frames kept, {lost[SIDE]} lost"
     )
     return 0
-
-
-def _beside(file: Path) -> Path:
-    stem = file.name.removesuffix(".part").removesuffix(".mcap")
-    return file.with_name(f"{stem}.repaired.mcap")

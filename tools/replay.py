@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, SidecastError
 from pipeline.launcher import usable_cores
 from pipeline.recording.index import Index, open_index
 from pipeline.types import other_view
+from stages.decode_image import PICTURES
 from tools import run
+from tools.arguments import positive
 
 __all__ = ["add_arguments", "add_decoding_arguments", "chain", "main", "play"]
-
-PICTURES = (b"JPEG".ljust(8, b"\0"), b"PNG".ljust(8, b"\0"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,17 +29,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--loop", action="store_true", help="begin anew at the end, until Ctrl-C")
     parser.add_argument("--step", action="store_true", help="wait for Enter before each frame; q and Enter ends")
     add_decoding_arguments(parser)
-    parser.add_argument(
+    end = parser.add_mutually_exclusive_group()
+    end.add_argument(
         "--sink",
         action="append",
         metavar="STAGE",
         help="what follows the decoder: a name or '{use: NAME, ...}'; may be repeated (default: write_video)",
     )
-    parser.add_argument(
+    end.add_argument(
         "--to",
         metavar="ADDRESS",
         help="send the packets to the decoder that listens there instead; "
         "side views that are stored in the recording are not sent: that decoder has its own",
+    )
+    parser.add_argument(
+        "--insecure", action="store_true", help="allow an ADDRESS on another machine; nothing is encrypted"
     )
     parser.add_argument("--out", type=Path, default=Path("out/replay"), metavar="DIR", help="where outputs go")
 
@@ -59,7 +64,10 @@ def add_decoding_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="default", help="name of shipped weights, or path of a .safetensors file")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="cores to use (default: as many as the recorded run, for equal frames)"
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="cores to use (default: as many as the recorded run, for equal frames)",
     )
 
 
@@ -76,7 +84,8 @@ def main(args: argparse.Namespace) -> int:
         "step": args.step,
     }
     if args.to:
-        stages = [{**head, "packets_only": True}, {"use": "send", "connect": args.to}]
+        send = {"use": "send", "connect": args.to, **({"insecure": True} if args.insecure else {})}
+        stages = [{**head, "packets_only": True}, send]
     else:
         stages = chain(head, index, args) + [_mapping(text) for text in args.sink or ["write_video"]]
     return play(stages, args.out, index, args)
@@ -87,14 +96,19 @@ def chain(head: dict[str, Any], index: Index, args: argparse.Namespace) -> list[
     stages = _with_side(head, index, args.side, args.policy)
     if any(model_id in PICTURES for model_id in index.model_ids):
         return [*stages, {"use": "decode_image"}]
+    if args.side == "recorded" and not index.paired and not index.roles["side"]:
+        print(f"{index.paths[0]} has no side views: it is decoded without, --side names a source", file=sys.stderr)
     return [*stages, {"use": "decode", "weights": args.weights, "device": args.device}]
 
 
 def play(stages: list[dict[str, Any]], out: Path, index: Index, args: argparse.Namespace) -> int:
-    """Run the chain as a node, the configuration of which is left in `out`."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Run the chain as a node, the configuration of which is left in `out`. Raises SidecastError."""
     path = out / "replay.yaml"
-    path.write_text(yaml.safe_dump({"nodes": {"player": {"stages": stages}}}, sort_keys=False))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump({"nodes": {"player": {"stages": stages}}}, sort_keys=False))
+    except OSError as error:
+        raise SidecastError(f"{path} cannot be written: {error.strerror or error}") from error
     given = argparse.Namespace(
         config=str(path), set=[], node=None, out=out, part=None, threads=_threads(index, args), verbose=args.verbose
     )
@@ -104,11 +118,13 @@ def play(stages: list[dict[str, Any]], out: Path, index: Index, args: argparse.N
 def _threads(index: Index, args: argparse.Namespace) -> int:
     recorded = index.stream.get("threads")
     if args.threads is not None or not isinstance(recorded, int):
-        return max(1, args.threads or usable_cores())
+        return int(args.threads or usable_cores())
     return max(1, min(recorded, usable_cores()))
 
 
 def _with_side(head: dict[str, Any], index: Index, side: str, policy: str | None) -> list[dict[str, Any]]:
+    if policy is not None and side in ("none", "recorded"):
+        raise ConfigError(f"--policy {policy} pairs anew with the frames of a source, name it with --side")
     if side == "none":
         return [{**head, "packets_only": True}]
     if side == "recorded":
@@ -143,7 +159,11 @@ def _mapping(text: str) -> dict[str, Any]:
     try:
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{text!r} is no stage, expected one such as '{{use: write_images}}': {error}") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"{text!r} is no stage, expected one such as '{{use: write_images}}'")
+        raise ConfigError(_no_stage(text)) from error
+    if not isinstance(found, dict) or "use" not in found:
+        raise ConfigError(_no_stage(text))
     return found
+
+
+def _no_stage(text: str) -> str:
+    return f"{text!r} is no stage, expected one such as '{{use: write_images}}'"

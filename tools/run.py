@@ -28,6 +28,7 @@ from pipeline.runner import Runner, originates, settles
 from pipeline.stage import Context
 from stages import TABLE
 from stages.receive import Receive
+from tools.arguments import positive
 from tools.validate import add_config_arguments, overrides
 
 __all__ = ["add_arguments", "main"]
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser)
     parser.add_argument("--node", metavar="NAME", help="run this node only; the others run elsewhere")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where outputs go (default: out/NAME OF THE FILE)")
-    parser.add_argument("--threads", type=_positive, metavar="N", help="cores to use (default: all that there are)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="cores to use (default: all that there are)")
     parser.add_argument("--part", help=argparse.SUPPRESS)  # how a launched node learns which of several drives it runs
 
 
@@ -64,12 +65,6 @@ def main(args: argparse.Namespace) -> int:
     if len(parts) == 1:
         return session.run(*parts[0], out)
     return _run_all(session, parts, out)
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text} is not allowed, expected a whole number of at least 1")
-    return int(text)
 
 
 def _run_all(session: _Session, parts: Sequence[tuple[str, Config]], out: Path) -> int:

@@ -7,6 +7,7 @@ with the recording.
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -70,6 +71,8 @@ class Index:
     """Of the packets of the primary view."""
     model_ids: set[bytes] = field(default_factory=set)
     """Of the packets of the primary view."""
+    number: int = 0
+    """Which file of its recording the last one is."""
     stream: dict[str, Any] = field(default_factory=dict)
     """The last that the recording says of its stream."""
     ends: list[dict[str, Any]] = field(default_factory=list)
@@ -84,6 +87,10 @@ class Index:
     size: int = 0
     unfinished: list[Path] = field(default_factory=list)
     """Files whose recorder was cut off."""
+    strangers: list[Path] = field(default_factory=list)
+    """Files that follow one which was the last of its recording."""
+    orphans: list[Path] = field(default_factory=list)
+    """Files without the one before them."""
 
     @property
     def shortcomings(self) -> list[str]:
@@ -99,6 +106,8 @@ class Index:
         why += [printable(str(end["why"]))[:500] for end in self.ends if end.get("why")]
         if self.ends and self.ends[-1].get("continues"):
             why.append("the next file is missing")
+        why += [f"{path} belongs to another recording" for path in self.strangers]
+        why += [f"the file before {path} is missing" for path in self.orphans]
         return why
 
     def entries(self) -> Iterator[Entry]:
@@ -119,8 +128,11 @@ def printable(text: str) -> str:
 
 def open_index(paths: Sequence[Path], see: Callable[[Entry], None] = lambda entry: None) -> Index:
     """The index of a recording, given as its files in order; `see` is shown every packet. Raises SourceError."""
-    index = Index(list(paths))
+    index, seen = Index(list(paths)), set[str]()
     for path in paths:
+        if (real := os.path.realpath(path)) in seen:
+            raise SourceError(f"{path} is given twice")
+        seen.add(real)
         for entry in _Build(index, Scan(path)).entries():
             see(entry)
     return index
@@ -166,7 +178,8 @@ class _Build:
         self._pair: Pair | None = None
         self._next: Counter[int] = Counter()
         self._gaps: Counter[int] = Counter()
-        self._packets = 0
+        self._packets = self._lost_sides = self._number = 0
+        self._lost_side: SideKey | None = None
         self._end: dict[str, Any] = {}
 
     def entries(self) -> Iterator[Entry]:
@@ -187,11 +200,23 @@ class _Build:
         index.damage += scan.damage
         index.attachments += scan.attachments
         index.unfinished += [] if scan.finished else [scan.path]
+        self._place()
         index.ends += [self._end] if self._end else []
         recorded = self._end.get("packets")
         if isinstance(recorded, int):
             self._gaps[BITS] = max(0, recorded - self._packets)
+        self._gaps[SIDE] = max(self._gaps[SIDE], self._lost_sides)
         index.lost += self._gaps
+
+    def _place(self) -> None:
+        """Note where the file before it is missing; a file that does not say which one it is passes for the next."""
+        index, expected = self._index, self._index.number + 1
+        number = self._number or expected
+        if number not in (1, expected):
+            index.orphans.append(self._scan.path)
+        if index.ends and index.ends[-1].get("complete") and not index.ends[-1].get("continues"):
+            index.strangers.append(self._scan.path)
+        index.number = number
 
     def _count_gap(self, found: Found) -> None:
         if found.salvaged:
@@ -240,6 +265,9 @@ class _Build:
             index.paired = True
             index.sides_named += pair.side is not None
             index.sides_stored += pair.stored
+            if entry.side_lost and pair.side != self._lost_side:
+                self._lost_side = pair.side
+                self._lost_sides += 1
         if packet.role == "primary":
             index.views.add(packet.view)
             index.model_ids.add(packet.model_id)
@@ -253,5 +281,6 @@ class _Build:
             raise WireError("expected a JSON object")
         if channel == STREAM:
             self._index.stream = told
+            self._number = number if isinstance(number := told.get("file"), int) else self._number
         elif told.get("event") == "end":
             self._end = told

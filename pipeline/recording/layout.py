@@ -12,7 +12,8 @@ finished the file's name ends in `.part`; one without DataEnd and Footer was cut
     2   /sidecast/side     sidecast-wire  a side frame that a packet was paired with, as FRAME of role side
                                        with model id GUP+ZSTD (see below)
     3   /sidecast/pairs    json           right before the packet: with which side frame it was paired, or null; `Pair`
-    4   /sidecast/stream   json           what the node knew of the stream (model, quality, clock, ...)
+    4   /sidecast/stream   json           what the node knew of the stream (model, quality, clock, ...); the first one
+                                       of a file says which `file` of its recording it is, from 1
     5   /sidecast/metrics  json           every two seconds: all counters and gauges of the node
     6   /sidecast/events   json           `dropped` (with count): a slow disk; `end`: the last message of a whole file
     7   /sidecast/preview  protobuf       foxglove.CompressedImage (JPEG), a few a second

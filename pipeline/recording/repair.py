@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import SidecastError
+from pipeline.errors import SidecastError, SourceError
 from pipeline.recording.index import Index, Place, Reader, open_index
 from pipeline.recording.layout import BITS, EVENTS, PAIRS, SIDE, is_sound
 from pipeline.recording.records import Found
 from pipeline.recording.scan import Scan
 from pipeline.recording.writer import Writer
+from pipeline.replacing import replacing
 
 __all__ = ["Repaired", "repair"]
+
+REPAIRED = "repaired: "
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,14 @@ class Repaired:
 
 
 def repair(source: Path, target: Path) -> Repaired:
-    """Copy all that is sound. Raises SourceError for a file that is no recording, SidecastError if it can't write."""
+    """Copy all that is sound. Raises SourceError for a file with nothing to save, SidecastError if it can't write."""
     index = open_index([source])
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
+    if not index.messages[BITS]:
+        found = f"; {index.damage[0]}" if index.damage else ""
+        raise SourceError(f"{source} has no packet that could be saved{found}")
     try:
-        try:
+        with replacing(target) as unfinished:
             kept = _write(index, source, unfinished)
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise SidecastError(f"{target} cannot be written: {error.strerror or error}") from error
     return Repaired(index, kept)
@@ -73,10 +74,11 @@ def _end(index: Index, writer: Writer) -> dict[str, Any]:
     old = index.ends[-1] if index.ends else {}
     before = old.get("dropped")
     dropped = (before if isinstance(before, int) else 0) + index.lost[BITS]
-    why = "; ".join([*([str(old["why"])] if old.get("why") else []), *_reasons(index)])
+    before_why = [str(old["why"]).removeprefix(REPAIRED)] if old.get("why") else []
+    why = "; ".join([*before_why, *_reasons(index)])
     end = {"event": "end", "packets": writer.counts[BITS], "dropped": dropped, "complete": not why}
     continues = {"continues": True} if old.get("continues") else {}
-    return {**end, **continues, **({"why": f"repaired: {why}"} if why else {})}
+    return {**end, **continues, **({"why": f"{REPAIRED}{why}"} if why else {})}
 
 
 def _reasons(index: Index) -> list[str]:

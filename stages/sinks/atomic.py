@@ -1,11 +1,11 @@
-"""Whole files or none."""
+"""Whole files or none, in a folder that is made."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pipeline.errors import StageError
+from pipeline.replacing import replacing
 
 __all__ = ["write_atomically"]
 
@@ -15,13 +15,9 @@ def write_atomically(path: Path, data: bytes, stage: str, frame_id: int | None =
 
     Raises StageError with one sentence where that is impossible; nothing half-written is left behind.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(path) as unfinished:
             unfinished.write_bytes(data)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise StageError(stage, frame_id, f"{path} cannot be written: {error.strerror or error}") from error

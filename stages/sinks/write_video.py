@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
+from io import FileIO
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -50,6 +52,7 @@ class WriteVideo(Stage):
 
     _context: Context = field(init=False, repr=False)
     _file: Path = field(init=False, repr=False)
+    _output: _WholeFile = field(init=False, repr=False)
     _container: Any = field(init=False, repr=False, default=None)
     _stream: Any = field(init=False, repr=False, default=None)
     _size: tuple[int, int] = field(init=False, repr=False, default=(0, 0))
@@ -105,7 +108,8 @@ class WriteVideo(Stage):
 
         height, width = pixels.shape[:2]
         options = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
-        self._container = av.open(str(self._file), "w", format="mp4", options=options)
+        self._output = _WholeFile(self._file, "wb")
+        self._container = av.open(self._output, "w", format="mp4", options=options)
         stream: Any = self._container.add_stream(ENCODERS[self.codec], options=self._options())
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = stream.time_base = Fraction(1, TICKS_PER_S)
@@ -152,16 +156,24 @@ class WriteVideo(Stage):
             return
         self._finished = True
         try:
-            try:
+            with closing(self._output), closing(self._container):
                 self._container.mux(self._stream.encode(None))
-            finally:
-                self._container.close()
         except (OSError, av.FFmpegError) as error:
             raise self._failure(None, error) from error
 
     def _failure(self, frame_id: int | None, error: Exception) -> StageError:
         why = getattr(error, "strerror", None) or str(error)
         return StageError("write_video", frame_id, f"{self._file} cannot be written: {why}")
+
+
+class _WholeFile(FileIO):
+    """Writes all or raises: what FFmpeg writes by itself at the end of a file, it does not look after."""
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        while view:
+            view = view[super().write(view) or 0 :]
+        return len(data)
 
 
 def _free_name(path: Path) -> Path:

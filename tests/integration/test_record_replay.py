@@ -94,6 +94,7 @@ def test_a_replay_decodes_every_frame_of_the_run_bit_for_bit(recorded, tmp_path)
     file = recorded.folder / "recording.mcap"
     offsets = [entry.pair.offset_ns for entry in recordings.primaries(open_index([file]))]
     assert offsets == [0, -100_000_000, 0, -100_000_000, 0, -100_000_000]
+    assert open_index([file]).shortcomings == []
     succeeded("replay", file, "--rate", 0, "--sink", "write_images", "--out", tmp_path)
     assert hashes(tmp_path / "images") == hashes(recorded.folder / "images") != {}
     report = json.loads((tmp_path / "report.json").read_text())

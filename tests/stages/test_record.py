@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import resource
@@ -161,6 +162,10 @@ def test_rotation_gives_files_that_stand_alone(tmp_path):
         assert index.stream["model"] == "tiny"
         assert index.attachments
     assert open_index(files[:2]).shortcomings == ["the next file is missing"]
+    assert open_index(files[2:]).shortcomings == [f"the file before {files[2]} is missing"]
+    assert open_index([*files[:1], *files[2:]]).shortcomings == [f"the file before {files[2]} is missing"]
+    files[1].write_bytes(files[1].read_bytes().replace(b'"file": 2', b'"fine": 2'))  # damaged where it says so
+    assert open_index(files).shortcomings == ["1 place is damaged"]
 
 
 def test_a_run_that_fails_leaves_a_whole_file_that_says_so(tmp_path):
@@ -227,6 +232,11 @@ def test_a_recorded_source_waits_for_the_disk(tmp_path, gate):
     assert index_of(tmp_path).shortcomings == []
 
 
+def test_a_stream_whose_end_never_came_is_not_complete(tmp_path):
+    recordings.record(tmp_path, [recordings.packet(0)], facts={"complete": False})  # as `receive` says it
+    assert index_of(tmp_path).shortcomings == ["the end of the stream never came"]
+
+
 def test_waiting_for_a_stuck_disk_ends_when_the_run_fails(tmp_path, gate):
     stage = opened(tmp_path, buffer_mb=1)
     feeding = threading.Thread(target=fed, args=(stage, [recordings.packet(i, size=300_000) for i in range(10)]))
@@ -262,6 +272,36 @@ def test_a_full_disk_ends_the_recording_and_not_the_run(tmp_path, small_files, c
     assert index.ends[-1]["packets"] == len(recordings.primaries(index))
     assert stage._context.metrics.registry.get_sample_value("sidecast_recorder_up") == 0
     assert caplog.text.count("the recording ends here") == 1
+
+
+def test_a_disk_that_is_full_when_another_file_is_begun_leaves_nothing_of_that(tmp_path, monkeypatch, caplog):
+    begun = []
+
+    class Refused(Writer):
+        def __init__(self, *arguments, **more) -> None:
+            begun.append(self)
+            if len(begun) > 1:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            super().__init__(*arguments, **more)
+
+    monkeypatch.setattr(recorded_files, "Writer", Refused)
+    stage = opened(tmp_path, max_mb=1)
+    fed(stage, [recordings.packet(i, size=300_000) for i in range(6)])
+    list(stage.flush())
+    with pytest.raises(StageError) as caught:
+        stage.close()
+    part = tmp_path / "recording_0002.mcap.part"
+    assert str(caught.value).endswith(
+        f"packets are not in the recording: {part} cannot be written: No space left on device"
+    )
+    assert "repair" not in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["recording.mcap"]
+
+
+@pytest.mark.parametrize("path", [".", "/dev/null"])
+def test_a_folder_or_a_device_is_no_file(tmp_path, path):
+    with pytest.raises(ConfigError, match="is a folder or a device, expected the name of a file"):
+        opened(tmp_path, path=path)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

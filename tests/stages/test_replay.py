@@ -185,6 +185,29 @@ def test_a_damaged_side_frame_drops_its_packets_and_not_their_pairing(context, f
     assert "the side frame that it was paired with is damaged" in caplog.text
 
 
+def test_a_lost_pairing_note_is_not_guessed(context, tmp_path, caplog):
+    recordings.record(tmp_path, recordings.pairs(8))
+    file = tmp_path / "recording.mcap"
+    data = bytearray(file.read_bytes())
+    data[data.index(b'{"frame_id": 3') + 20] ^= 1
+    file.write_bytes(data)
+    found = played(context, str(file), rate=0, side=Given(ids=[0, 1, 2, 3]))
+    assert [item.side and item.side.frame_id for item in found] == [0, 0, 1, None, 2, 3, 3]
+    assert "frame 3 is left out: the note with which side frame it was paired is damaged" in caplog.text
+
+
+def test_damage_that_is_not_shown_is_counted(context, tmp_path, caplog):
+    recordings.record(tmp_path, [recordings.packet(i, size=70_000) for i in range(14)])  # a chunk for each
+    file = tmp_path / "recording.mcap"
+    data = bytearray(file.read_bytes())
+    for entry in recordings.primaries(open_index([file]))[1:13]:
+        data[entry.place.offset + 200] ^= 1
+    file.write_bytes(data)
+    assert ids(played(context, str(file), rate=0)) == [0, 13]
+    assert caplog.text.count("a chunk does not match its CRC") == 10
+    assert "2 more damaged places, `sidecast info` lists them all" in caplog.text
+
+
 def test_a_recording_without_packets_is_named(context, tmp_path):
     recordings.record(tmp_path, [recordings.packet(0, role="side")])
     with pytest.raises(SourceError, match=r"recording\.mcap has no packet of a primary view"):

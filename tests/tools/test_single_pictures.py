@@ -90,7 +90,7 @@ def test_a_side_view_of_another_size_gets_one_sentence(folder, tmp_path, capsys)
     ("arguments", "sentence"),
     [
         (["encode", "{}/none.png", "-o", "{}/x.sdc"], "none.png: No such file"),
-        (["encode", "{}/left.png", "-o", "{}/none/x.sdc"], "none: there is no such folder"),
+        (["encode", "{}/left.png", "-o", "{}/left.sdc/x.sdc"], "left.sdc/x.sdc cannot be written: "),
         (["encode", "{}/left.png", "-o", "{}/x.sdc", "--quality", "9999"], "quality 9999 was asked for"),
         (["decode", "{}/none.sdc", "-o", "{}/x.png"], "none.sdc: No such file"),
         (["decode", "{}/left.sdc", "-o", "{}/x.bmp"], "expected a name that ends in .png or .jpg"),
@@ -99,3 +99,20 @@ def test_a_side_view_of_another_size_gets_one_sentence(folder, tmp_path, capsys)
 def test_what_cannot_be_done_gets_one_sentence(folder, capsys, arguments, sentence):
     assert main([argument.format(folder) for argument in arguments]) in (1, 2)
     assert sentence in capsys.readouterr().err
+
+
+def test_what_is_read_is_never_written_over(folder, capsys):
+    left, right, packet = (folder / name for name in ("left.png", "right.png", "left.sdc"))
+    for arguments, output in (
+        (["encode", left], left),
+        (["decode", packet, "--side", right], right),
+    ):
+        before = output.read_bytes()
+        assert main([*map(str, arguments), "-o", str(output)]) == 1
+        assert f"{output} is read and would be written over" in capsys.readouterr().err
+        assert output.read_bytes() == before
+
+
+def test_the_folder_of_a_packet_is_made(folder, tmp_path):
+    assert main(["encode", str(folder / "left.png"), "-o", str(tmp_path / "a" / "b.sdc"), "--threads", "1"]) == 0
+    assert (tmp_path / "a" / "b.sdc").read_bytes() == (folder / "left.sdc").read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -147,6 +148,19 @@ def test_a_full_disk_is_one_sentence(context: Context):
     items = [item(i, width=320, height=240) for i in range(2 * FRAGMENT_FRAMES)]
     with pytest.raises(StageError, match="cannot be written: No space left on device"):
         deque((result for one in items for result in stage.process(one)), maxlen=0)
+    stage.close()
+
+
+def test_a_disk_that_is_full_when_the_last_fragment_is_written_is_one_sentence(context: Context):
+    stage, items = opened(context), [item(i, width=320, height=240) for i in range(3)]
+    assert [list(stage.process(one)) for one in items] == [[one] for one in items]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1500, hard))
+    try:
+        with pytest.raises(StageError, match=r"decoded\.mp4 cannot be written: File too large"):
+            list(stage.flush())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     stage.close()
 
 
