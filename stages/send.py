@@ -128,7 +128,8 @@ class Send(LinkThread):
             raise LinkError(f"send: {self.connect!r} is no address, expected one such as tcp://127.0.0.1:5555")
         if not (end.loopback or self.insecure):
             raise LinkError(
-                f"send: {self.connect} is another machine and nothing is encrypted; allow it with insecure: true"
+                f"send: {self.connect} is another machine and nothing is encrypted; "
+                "allow it with `insecure: true` (of the stage) or --insecure (of a command)"
             )
 
     # Everything below runs in the link's own thread, but for the first `_dial`.

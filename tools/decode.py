@@ -65,6 +65,8 @@ def _pixels(packet: Packet, args: argparse.Namespace) -> Pixels:
     from stages.tensors import to_pixels, to_tensor
 
     if packet.model_id in PICTURES:
+        if args.side is not None:
+            raise SourceError(f"{args.file} holds a picture that is decoded alone: leave out --side {args.side}")
         return decode_picture(packet.payload)
     codec = load_codec(args.weights, device=args.device)
     _check(packet, codec, args)

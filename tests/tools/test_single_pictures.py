@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.stage import Context
 from pipeline.wire import parse, serialize
+from stages.decode_image import PICTURES
 from stages.picture import encode_png, read_picture
 from stages.similarity import psnr_db
 from stages.sources.synthetic import Synthetic
@@ -45,6 +46,17 @@ def test_a_picture_becomes_one_packet_and_comes_back(folder, tmp_path):
 def test_the_same_picture_gives_the_same_file(folder, tmp_path):
     main(["encode", str(folder / "left.png"), "-o", str(tmp_path / "b.sdc"), "--threads", "1"])
     assert (tmp_path / "b.sdc").read_bytes() == (folder / "left.sdc").read_bytes()
+
+
+def test_a_side_view_for_a_picture_that_needs_none_gets_one_sentence(folder, tmp_path, capsys):
+    packet = parse((folder / "left.sdc").read_bytes())
+    picture = (folder / "left.png").read_bytes()
+    (tmp_path / "png.sdc").write_bytes(serialize(replace(packet, model_id=PICTURES[1], payload=picture)))
+    arguments = ["decode", str(tmp_path / "png.sdc"), "-o", str(tmp_path / "x.png")]
+    assert main([*arguments, "--side", str(folder / "right.png")]) == 1
+    assert "png.sdc holds a picture that is decoded alone: leave out --side" in capsys.readouterr().err
+    assert main(arguments) == 0
+    assert (read_picture(tmp_path / "x.png") == read_picture(folder / "left.png")).all()
 
 
 def test_jpeg_is_written_where_the_name_says_so(folder, tmp_path):
