@@ -44,6 +44,7 @@ class Channel(Generic[T]):
         self._changed = threading.Condition()
         self._closed = False
         self._aborted = False
+        self._wanted = False
         self._taken: Hashable = object()
         self._gone: Hashable = object()
 
@@ -60,6 +61,12 @@ class Channel(Generic[T]):
         with self._changed:
             self._changed.wait_for(lambda: self._aborted or len(self._items) < self.capacity)
             self._append(item)
+
+    def wait_until_wanted(self) -> None:
+        """Return once whoever takes is done with all that was put and waits for more; raises Aborted."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._aborted or (self._wanted and not self._items))
+            self._check()
 
     def close(self) -> None:
         """Nothing more will be put; what waits can still be taken."""
@@ -78,7 +85,10 @@ class Channel(Generic[T]):
         """The items as they come, until the channel is closed and empty. Raises Aborted."""
         while True:
             with self._changed:
+                self._wanted = True
+                self._changed.notify_all()
                 self._changed.wait_for(lambda: self._aborted or self._items or self._closed)
+                self._wanted = False
                 self._check()
                 if not self._items:
                     return

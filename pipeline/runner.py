@@ -11,7 +11,8 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import metadata
 
 from pipeline.channel import Aborted, Channel, Policy
@@ -177,10 +178,20 @@ class Runner:
             raise SourceError(f"{link.label} gave no frame at all, expected at least one of the primary view")
 
     def _process(self, link: _Link, source: Channel[Item]) -> None:
-        for item in source:
+        for item in self._fresh(link, source) if source.policy == "latest" else source:
             link.frame_id = frame_id_of(item)
             self.meter.journeys.taken(item, link.holdups)
             self._hand_on(link, link.entry.stage.process(item), item)
+
+    def _fresh(self, link: _Link, source: Channel[Item]) -> Iterator[Item]:
+        """Take no item before the next stage wants what will come of it: until then fresher ones can replace it."""
+        items = iter(source)
+        while True:
+            if link.target:
+                self._hold_up(link, link.target.wait_until_wanted)
+            if (item := next(items, None)) is None:
+                return
+            yield item
 
     def _hand_on(self, link: _Link, items: Iterator[Item], worked_on: Item | None) -> None:
         """Draw what a stage yields and put it into the next channel; only the drawing is the stage's own time.
@@ -213,11 +224,16 @@ class Runner:
         if link.target and link.next:
             if not link.next.entry.stage.settles:
                 self.meter.journeys.parted(item)
-            begin_ns = self._context.clock.monotonic_ns()
-            link.target.put(item)
-            link.holdups.held_up(begin_ns, self._context.clock.monotonic_ns(), link.next.holdups)
+            self._hold_up(link, partial(link.target.put, item))
         elif link.entry.stage.settles:
             self.meter.left(item)
+
+    def _hold_up(self, link: _Link, wait: Callable[[], None]) -> None:
+        """Note for how long `wait` has kept a stage from its work because of the next one."""
+        begin_ns = self._context.clock.monotonic_ns()
+        wait()
+        if link.next:
+            link.holdups.held_up(begin_ns, self._context.clock.monotonic_ns(), link.next.holdups)
 
     def _fail(self, error: BaseException, link: _Link | None) -> None:
         """Keep the first error, end everything."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, cast
 
+from pipeline.backlog import Backlog
 from pipeline.clock import Clock
 from pipeline.credit import Feed, Outbox, Settled
 from pipeline.errors import LinkError, WireError
@@ -40,6 +41,7 @@ class SendingEnd:
         self._clock: Clock = context.clock
         self.stream_id = secrets.randbits(64)
         self.outbox = Outbox(window, max_age_ns)
+        self._backlog = None if max_age_ns is None else Backlog(max_age_ns)
         self._feed = Feed()
         self._offset = ClockOffset()
         self.error: LinkError | None = None
@@ -63,15 +65,17 @@ class SendingEnd:
 
     # What the stage does.
 
-    @property
-    def room(self) -> bool:
-        """Whether `offer` may be called."""
-        return self.outbox.room
+    def room_for(self, packet: Packet) -> bool:
+        """Whether `offer` may be called. What belongs to a frame that was let out follows it in any case."""
+        waits = packet.role == "primary" and self._backlog is not None and self._backlog.full
+        return self.outbox.room and not waits
 
     def offer(self, packet: Packet) -> None:
         """Send this packet as soon as there is credit; WireError if the format cannot carry it."""
         check(packet)
         self.outbox.add(packet, self.stream_id)
+        if self._backlog and packet.role == "primary":
+            self._backlog.add(packet.frame_id, self._clock.monotonic_ns())
 
     def finish(self) -> None:
         """No packet will follow: EOS goes out behind the last one."""
@@ -216,6 +220,8 @@ class SendingEnd:
         self.up = True
         self._reset()
         self._settle(self.outbox.connected(ack, self._clock.wall_ns()))
+        if self._backlog:
+            self._backlog.forget_pace()
         if self._ever_up:
             self._context.metrics.reconnects.inc()
             self._context.log.info("the decoder at %s is back, %d packets go again", self._address, len(self.outbox))
@@ -227,6 +233,8 @@ class SendingEnd:
         for packet, status in settled:
             if packet.role != "primary":
                 continue
+            if self._backlog:
+                self._backlog.settle(packet.frame_id, self._clock.monotonic_ns())
             if status == OUT:
                 self._context.ledger.frame_out(packet.frame_id)
             else:

@@ -41,7 +41,12 @@ class Send(LinkThread):
         Field(description="lossless: every packet arrives; live: after a reconnect old ones are dropped as `stale`"),
     ] = "lossless"
     max_age_ms: Annotated[
-        float, Field(gt=0, description="live: how old an unacknowledged packet may be at a reconnect, ms")
+        float,
+        Field(
+            gt=0,
+            description="live: how old a packet may be at a reconnect, ms; only so many are let out that the decoder "
+            "gets done in a quarter of it",
+        ),
     ] = 1000.0
     budget_kbps: Annotated[
         float | None,
@@ -78,7 +83,7 @@ class Send(LinkThread):
             yield item
             return
         with self._changed:
-            if self._wait_until(lambda: self._end.room):
+            if self._wait_until(lambda: self._end.room_for(item)):
                 self._end.offer(item)
         self._wakeup.ring()
 

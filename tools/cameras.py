@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.clock import Clock, SystemClock
 from pipeline.config.addresses import without_passwords
 from pipeline.errors import SidecastError, SourceError
-from stages.sources.capture.device import Arrival, Device, is_url
+from stages.sources.capture.device import Arrival, Device, is_url, numbered
 from stages.sources.capture.local import LocalCamera
 from stages.sources.capture.network import NetworkCamera
 from stages.sources.capture.stamps import Stamps
@@ -32,10 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print the list, or what the probe found. Raises SourceError where the camera gives nothing."""
-    if args.probe is not None:
-        lines = probe(int(args.probe) if args.probe.isdecimal() else args.probe, SystemClock(), args.seconds)
-    else:
-        lines = listing()
+    lines = probe(numbered(args.probe), SystemClock(), args.seconds) if args.probe is not None else listing()
     for line in lines:
         print(line, flush=True)
     return 0

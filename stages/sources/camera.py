@@ -13,7 +13,7 @@ from pipeline.errors import SourceError
 from pipeline.stage import Context, Source
 from pipeline.types import Frame, Item, Role, View, other_view
 from stages.picture import resize
-from stages.sources.capture.device import Device, is_url
+from stages.sources.capture.device import Device, is_url, numbered
 from stages.sources.capture.feed import Feed, Shot, Told
 from stages.sources.capture.local import LocalCamera
 from stages.sources.capture.network import NetworkCamera
@@ -122,7 +122,7 @@ class Camera(Source):
                 f"camera {without_passwords(str(self.device))}: {', '.join(given)} is for devices of this machine; "
                 "set it in the camera itself"
             )
-        if self.side_device is not None and self.side_device == self.device:
+        if self.side_device is not None and numbered(self.side_device) == numbered(self.device):
             raise SourceError(f"camera: `device` and `side_device` are both {self.device}, expected two")
 
     def _devices(self) -> Sequence[Device]:
@@ -133,7 +133,7 @@ class Camera(Source):
         if isinstance(device, str) and is_url(device):
             return NetworkCamera(device, clock, silence_s=self.silence_s)
         return LocalCamera(
-            device, clock, size=self.capture_size, fps=self.fps, pixel_format=self.format, lock=self.lock
+            numbered(device), clock, size=self.capture_size, fps=self.fps, pixel_format=self.format, lock=self.lock
         )
 
     def _frames(self, shot: Shot) -> Iterator[Frame]:

@@ -185,7 +185,8 @@ class VideoReader:
             # A hostile playlist could otherwise make ffmpeg fetch addresses.
             container = av.open(str(self.path), options={"protocol_whitelist": "file"})
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise SourceError(f"{self.path}: this is no video that can be read ({error})") from error
+            why = getattr(error, "strerror", None) or error
+            raise SourceError(f"{self.path}: this is no video that can be read ({why})") from error
         stream = next(iter(container.streams.video), None)
         if stream is None or stream.codec_context is None:
             container.close()

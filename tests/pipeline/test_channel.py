@@ -71,7 +71,22 @@ def test_latest_gives_up_the_second_view_of_a_moment_that_is_gone():
     assert dropped == [(1, "left"), (1, "right")]
 
 
-@pytest.mark.parametrize("side", ["put", "take"])
+def test_a_channel_is_wanted_when_its_last_item_is_dealt_with():
+    channel: Channel[int] = Channel(capacity=2)
+    wanted, busy = threading.Event(), threading.Event()
+    in_thread(lambda: (channel.wait_until_wanted(), wanted.set()))
+    assert not wanted.wait(0.02)
+    in_thread(lambda: [busy.wait(5) for _ in channel])
+    assert wanted.wait(5)
+    channel.put(1)
+    wanted.clear()
+    in_thread(lambda: (channel.wait_until_wanted(), wanted.set()))
+    assert not wanted.wait(0.02)
+    busy.set()
+    assert wanted.wait(5)
+
+
+@pytest.mark.parametrize("side", ["put", "take", "want"])
 def test_abort_ends_whoever_waits(side):
     channel: Channel[int] = Channel(capacity=1)
     if side == "put":
@@ -80,7 +95,7 @@ def test_abort_ends_whoever_waits(side):
 
     def wait():
         with pytest.raises(Aborted):
-            channel.put(2) if side == "put" else list(channel)
+            {"put": lambda: channel.put(2), "take": lambda: list(channel), "want": channel.wait_until_wanted}[side]()
         ended.set()
 
     in_thread(wait)

@@ -136,7 +136,7 @@ class Net:
         for i in range(turns):
             event(self, i)
             self.step(lose=lose)
-            while waiting and self.sender.room:
+            while waiting and self.sender.room_for(waiting[0]):
                 item = waiting.pop(0)
                 self.encoder.ledger.frame_in(item.frame_id, item.pts_ns)
                 self.sender.offer(item)
@@ -301,17 +301,48 @@ def test_live_drops_old_packets_at_a_reconnect_and_counts_them():
     for i in range(2):
         net.encoder.ledger.frame_in(i, 0)
         net.sender.offer(packet(i, taken_ns=START_NS + net.clock.now_ns))
-    assert not net.sender.room
+    assert not net.sender.room_for(packet(0))
     for _ in range(600):
         net.step()
     net.cut = False
     for _ in range(100):
         net.step()
-    assert net.sender.room
+    assert net.sender.room_for(packet(0))
     net.carry([packet(2, taken_ns=START_NS + net.clock.now_ns)])
     assert net.written == [(2, "primary")]
     assert net.encoder.ledger.counts() == {"stale": 2, "out": 1}
     assert net.decoder.ledger.counts() == {"stale": 2, "out": 1}
+
+
+@pytest.mark.parametrize(("every", "oldest_ms"), [(4, 250), (12, 250), (30, 600)])
+def test_live_lets_out_no_more_than_a_slow_decoder_gets_done_in_time(every, oldest_ms):
+    """A decoder that has a channel of any length, and finishes a frame each `every` turns of 10 ms."""
+    net = Net(window=2, max_age_ns=1000 * MS)
+    offered, ages = list[int](), list[int]()
+    for turn in range(1000):
+        net.step()
+        while net.sender.room_for(item := packet(len(offered))):
+            net.encoder.ledger.frame_in(item.frame_id, 0)
+            net.sender.offer(item)
+            offered.append(net.clock.now_ns)
+        waiting = len(net.chain) + len(net.receiver.inbox)
+        net.digest(behind=max(0, waiting - (turn % every == 0)))
+        ages += [(net.clock.now_ns - offered[i]) // MS for i, _ in net.written[len(ages) :]]
+    assert len(ages) >= 1000 // every - 3
+    assert max(ages[5:]) <= oldest_ms
+
+
+def test_live_does_not_keep_back_what_belongs_to_a_frame_that_was_let_out():
+    net = Net(window=2, max_age_ns=1000 * MS)
+    net.step()
+    net.step()
+    for i in range(2):
+        net.sender.offer(packet(i))
+        net.step()
+        net.digest(behind=9)
+        net.step()
+    assert not net.sender.room_for(packet(2))
+    assert net.sender.room_for(packet(1, "side"))
 
 
 def test_damaged_payload_costs_one_frame_and_is_counted():
@@ -515,7 +546,7 @@ def test_stopped_decoder_finishes_what_it_has_and_takes_no_more_from_an_encoder_
         nonlocal i
         for _ in range(count):
             net.step()
-            while net.sender.room:
+            while net.sender.room_for(packet(0)):
                 net.sender.offer(packet(i))
                 i += 1
             net.digest()

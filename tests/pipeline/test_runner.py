@@ -129,6 +129,22 @@ def test_a_live_source_drops_before_encode_and_counts(tmp_path):
     assert sink.through[-1] == 49
 
 
+def test_behind_a_live_source_no_frame_is_coded_before_the_next_stage_wants_it(tmp_path):
+    ctx, gate, begun = context(tmp_path), threading.Event(), threading.Event()
+    encode, sink = Step(reached=begun), Step(gate=gate)
+    runner = Runner(node(Live(endless=True), encode, sink, uses={1: "encode"}), ctx)
+    thread = threading.Thread(target=runner.run)
+    thread.start()
+    assert sink.reached.wait(5)
+    time.sleep(0.05)
+    assert len(encode.through) == 1
+    ctx.stop.set()
+    gate.set()
+    thread.join(5)
+    counts = ctx.ledger.counts()
+    assert counts["latest"] > 100 * counts["out"]
+
+
 def test_the_file_decides_about_channels(tmp_path):
     sink = Step()
     spec = ChannelSpec(policy="block", capacity=7)

@@ -350,7 +350,7 @@ def test_stopped_encoder_without_decoder_ends_with_a_sentence(link, monkeypatch)
 
 def test_error_elsewhere_in_the_node_frees_a_blocked_encoder(link):
     encoder = Encoder(link, [packet(i) for i in range(100)])
-    eventually(lambda: not encoder.stage._end.room)
+    eventually(lambda: not encoder.stage._end.room_for(packet(0)))
     encoder.context.error = SidecastError("the camera is gone")
     encoder.end()
     assert encoder.raised is None

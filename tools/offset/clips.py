@@ -56,7 +56,7 @@ def source_of(text: str, view: View) -> Source:
 def _guess(text: str, view: View) -> dict[str, Any]:
     path = Path(text).expanduser()
     if "://" in text or text.isdecimal() or text.startswith("/dev/"):
-        return {"use": "camera", "device": int(text) if text.isdecimal() else text, "view": view}
+        return {"use": "camera", "device": text, "view": view}
     if path.is_dir() and any(path.glob("image_*")):
         return {"use": "kitti", "drive": text, "view": view}
     if path.is_dir():

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from pipeline.types import Pixels
 
-__all__ = ["Arrival", "Device", "is_url"]
+__all__ = ["Arrival", "Device", "is_url", "numbered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +49,8 @@ class Device(Protocol):
 def is_url(device: int | str) -> bool:
     """Whether this names a camera of the network."""
     return isinstance(device, str) and "://" in device
+
+
+def numbered(device: int | str) -> int | str:
+    """What names a camera; the number of one is often given as text, on a command line for instance."""
+    return int(device) if isinstance(device, str) and device.isascii() and device.isdecimal() else device

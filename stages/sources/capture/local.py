@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = ["LocalCamera"]
 FALLBACK_FPS = 25.0
 SILENT = 0
 """OpenCV's log level."""
+FFMPEG_QUIET = "-8"
 V4L_MANUAL, V4L_AUTOMATIC = 1.0, 3.0
 """Values of CAP_PROP_AUTO_EXPOSURE, as Video4Linux and so OpenCV have them."""
 
@@ -50,7 +52,8 @@ class LocalCamera:
 
         self._check_exists()
         self._file_step_ns = None
-        # OpenCV would print warnings of its own beside our sentence.
+        # OpenCV, and the FFmpeg in it, would print warnings of their own beside our sentence.
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", FFMPEG_QUIET)
         level = cv2.getLogLevel()
         cv2.setLogLevel(SILENT)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -147,4 +148,6 @@ class NetworkCamera:
             return f"nothing came for {patience_s:g} s"
         if isinstance(error, av.error.InvalidDataError):
             return f"what it sends is none of {FORMATS.replace(',', ', ')}"
+        if getattr(error, "errno", None) == errno.EIO:
+            return "its address is not known, or it breaks off"
         return str(getattr(error, "strerror", None) or error).lower()

@@ -151,7 +151,9 @@ def test_a_password_is_not_told(tmp_path):
         ({"device": "rtsp://h/x", "side_device": 1}, "give the other one to `side` of `pair`"),
         ({"device": 2, "side_device": 2}, "are both 2, expected two"),
         ({"device": "rtsp://e:pw@h/x", "fps": 30, "lock": True}, r"rtsp://e:\*\*\*@h/x: `fps`, `lock` is for devices"),
+        ({"device": 2, "side_device": "2"}, "are both 2, expected two"),
         ({"device": 63}, "camera /dev/video63: there is no such device"),
+        ({"device": "63"}, "camera /dev/video63: there is no such device"),
     ],
 )
 def test_keys_that_do_not_go_together_are_refused(tmp_path, fields, sentence):

@@ -153,7 +153,7 @@ def test_a_file_cut_short_is_read_as_far_as_it_goes(clip: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"no video", bytes(5000)])
 def test_what_is_no_video_is_said(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.mp4").write_bytes(content)
-    with pytest.raises(SourceError, match=r"x\.mp4: this is no video that can be read"):
+    with pytest.raises(SourceError, match=r"x\.mp4: this is no video that can be read \([^0-9]+\)$"):
         opened(left=str(tmp_path / "x.mp4"))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import cv2
@@ -102,6 +104,16 @@ def test_a_device_that_is_not_there_is_one_sentence(missing):
         SourceError, match=r"^camera .*(video63|clip\.avi): there is no such device or file; `sidecast c"
     ):
         _opened(missing)
+
+
+def test_a_damaged_video_is_one_sentence_without_complaints_of_the_library(tmp_path):
+    clip = tmp_path / "zeros.mp4"
+    clip.write_bytes(bytes(100_000))
+    code = "from pipeline.clock import SystemClock; from stages.sources.capture.local import LocalCamera\n"
+    code += f"LocalCamera({str(clip)!r}, SystemClock()).open()"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stderr
+    assert said.splitlines()[0] == "Traceback (most recent call last):"
+    assert "zeros.mp4 cannot be opened: it is no camera" in said.splitlines()[-1]
 
 
 @pytest.mark.parametrize("device_path", ["/dev/null", "/etc/hostname"])

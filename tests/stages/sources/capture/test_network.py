@@ -105,6 +105,11 @@ def test_a_refused_connection_is_one_sentence():
         _opened(f"rtsp://eve:secret@127.0.0.1:{port}/x")
 
 
+def test_an_address_that_nobody_knows_is_told():
+    with pytest.raises(SourceError, match=r"/x cannot be opened: its address is not known, or it breaks off$"):
+        _opened("http://nosuch.invalid/x")
+
+
 def test_something_else_than_a_camera_is_refused():
     with _http(b"<html>It works!</html>" * 100) as url, pytest.raises(SourceError, match="none of mpegts, mpjpeg"):
         _opened(url)
