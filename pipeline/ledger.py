@@ -178,6 +178,8 @@ class Ledger:
             if self._spool:
                 rows = self._spool.oldest(len(self._spool) if most is None else most)
                 self._spool.remove(rows)
+                if not self._spool:
+                    self._spool = None  # which gives back the disk that a long outage has taken
             numbers = list(itertools.islice(self._changed, None if most is None else most - len(rows)))
             rows += [self._changed.pop(number) for number in numbers]
             return [
@@ -258,7 +260,8 @@ class Ledger:
         if not rows:
             return True
         try:
-            self._spool = self._spool or Spool(self._folder)
+            if self._spool is None:
+                self._spool = Spool(self._folder)
             self._spool.put(rows)
         except ERRORS as error:
             if not self._spool_failed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ class _Sums:
     def add(self, rows: Sequence[Row]) -> None:
         self.counts.update(row.status for row in rows)
         self.unpaired += sum(row.status == "unpaired" or bool(row.values.get("unpaired")) for row in rows)
-        self.names.update(dict.fromkeys(name for row in rows for name in row.values))
+        self.names.update(dict.fromkeys(chain.from_iterable(row.values for row in rows)))
         measured = {name: column(rows, name) for name in self.names if name in MEASURED or name.endswith("_ms")}
         for name, values in measured.items():
             self.columns[name].add(values)

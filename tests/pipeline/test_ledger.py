@@ -216,7 +216,7 @@ def test_rows_that_nobody_has_been_told_of_are_told_later_in_their_order(tmp_pat
     for changes in told:
         other.merge(changes)
     assert [row.values for row in other.rows()] == [{"psnr_db": 30.0 + i, "bpp": 0.1} for i in range(1000)]
-    assert len(ledger._spool) == 0
+    assert ledger._spool is None
     for i in range(1000, 1600):
         _pass(ledger, i)
     assert [change["frame_id"] for change in ledger.changes()] == list(range(1000, 1600))
