@@ -7,8 +7,9 @@ on once and knows what to acknowledge; `Feed` brings the changes of the encoder'
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pipeline.ledger import OUT
 from pipeline.types import Packet, Role
@@ -22,6 +23,8 @@ MAX_HELPERS = 64
 """Side views and references that wait for their frame to settle."""
 RECENT = 128
 """Settled packets that are told again after a reconnect."""
+REMEMBERED = 8192
+"""Packets by which an `Inbox` tells repetitions; it asks about older frames."""
 
 Settled = tuple[Packet, str]
 """A packet and what became of it: `out` or the reason for which it was dropped."""
@@ -117,6 +120,8 @@ class Outbox:
 
 
 _Key = tuple[int, Role]
+Written = Callable[[int], tuple[int, str] | None]
+"""pts_ns and status of a frame that came here long ago and has settled; None where there was none."""
 
 
 class Inbox:
@@ -126,9 +131,13 @@ class Inbox:
     encoder that died and came back starts a new stream; of a recording it will send frames that were here already, told
     by the same frame_id and pts, and those are repetitions too. A camera's counter starts again with other pts: its
     frames are handed on, and are done at once, because the ledger settles a frame_id only once.
+
+    The last packets are remembered here; about an older frame `written` is asked. Older side views and references of a
+    recording that begins anew are handed on, and nothing comes of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, written: Written = lambda frame_id: None) -> None:
+        self._written = written
         self.stream_id: int | None = None
         self.taken = -1
         self._waiting: deque[Packet] = deque()
@@ -168,8 +177,9 @@ class Inbox:
         if self._repeated(packet):
             self._repeat(packet.sequence, key)
             return False
-        restarted = key in self._seen
+        restarted = self._seen.pop(key, None) is not None
         self._seen[key] = (packet.pts_ns, packet.stream_id)
+        _limit(self._seen)
         if restarted or (packet.role != "primary" and damaged):
             self._finish(packet.sequence, OUT)
         else:
@@ -189,7 +199,9 @@ class Inbox:
 
     def settle(self, frame_id: int, status: str) -> None:
         """The ledger has settled a primary frame; side views and references up to it are of no more use."""
+        self._settled_frames.pop(frame_id, None)
         self._settled_frames[frame_id] = status
+        _limit(self._settled_frames)
         sequence = next((s for s, key in self._undone.items() if key == (frame_id, "primary")), -1)
         for other, (other_id, role) in list(self._undone.items()):
             if other == sequence:
@@ -209,16 +221,23 @@ class Inbox:
 
     def _repeated(self, packet: Packet) -> bool:
         seen = self._seen.get((packet.frame_id, packet.role))
-        return seen is not None and (seen[0] == packet.pts_ns or seen[1] == packet.stream_id)
+        if seen is not None:
+            return seen[0] == packet.pts_ns or seen[1] == packet.stream_id
+        written = self._written(packet.frame_id) if packet.role == "primary" else None
+        return written is not None and written[0] == packet.pts_ns
 
     def _repeat(self, sequence: int, key: _Key) -> None:
         if sequence in self._undone:
             return
-        status = self._settled_frames.get(key[0]) if key[1] == "primary" else OUT
+        status = self._status(key[0]) if key[1] == "primary" else OUT
         if status is None:
             self._undone[sequence] = key
         else:
             self._finish(sequence, status)
+
+    def _status(self, frame_id: int) -> str | None:
+        written = None if frame_id in self._settled_frames else self._written(frame_id)
+        return written[1] if written else self._settled_frames.get(frame_id)
 
     def _finish(self, sequence: int, status: str) -> None:
         self._undone.pop(sequence, None)
@@ -229,6 +248,11 @@ class Inbox:
         helpers = [s for s, (_, role) in self._undone.items() if role != "primary"]
         for sequence in helpers[: max(0, len(helpers) - MAX_HELPERS)]:
             self._finish(sequence, OUT)
+
+
+def _limit(remembered: dict[Any, Any]) -> None:
+    if len(remembered) > REMEMBERED:
+        del remembered[next(iter(remembered))]
 
 
 class Feed:

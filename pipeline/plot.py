@@ -1,9 +1,15 @@
-"""A run over time in one picture: the bitrate above, the quality with and without the side view below."""
+"""A run over time in one picture: the bitrate above, the quality with and without the side view below.
+
+Rows are added to a `Course`, which holds a point for each up to MOST_POINTS; of a longer run, points are means over
+stretches of one duration. What is written in the legends is over all frames.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,9 +19,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.ledger import OUT, Row
+from pipeline.row import OUT, Row
 
-__all__ = ["draw", "render"]
+__all__ = ["Course", "draw", "figure_of", "render"]
 
 Floats = NDArray[np.float64]
 
@@ -23,22 +29,158 @@ INK, MUTED, GRID = "#22303c", "#5f6f7d", "#e4e9ed"
 RATE, WITH, WITHOUT, DROP = "#2a6f97", "#1b7f5c", "#c8702a", "#b3261e"
 DENSE = 60
 """Above this many points a curve bears no markers."""
+MOST_POINTS = 4096
+"""More than the picture has columns."""
 
 
-def draw(rows: Sequence[Row], title: str = "") -> Figure:
+@dataclass(slots=True)
+class _Mean:
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, value: float | None) -> bool:
+        if value is None or not math.isfinite(value):
+            return False
+        self.total, self.count = self.total + value, self.count + 1
+        return True
+
+    def join(self, other: _Mean) -> None:
+        self.total, self.count = self.total + other.total, self.count + other.count
+
+    @property
+    def value(self) -> float:
+        return self.total / self.count if self.count else math.nan
+
+
+CURVES = ("payload_bytes", "psnr_db", "psnr_without_side_db")
+
+
+@dataclass(slots=True)
+class _Point:
+    """A frame, or the means of some."""
+
+    pts_ns: int
+    means: tuple[_Mean, ...] = field(default_factory=lambda: tuple(_Mean() for _ in CURVES))
+    dropped: int = 0
+
+    def join(self, other: _Point) -> None:
+        self.pts_ns, self.dropped = min(self.pts_ns, other.pts_ns), self.dropped + other.dropped
+        for mean, more in zip(self.means, other.means, strict=True):
+            mean.join(more)
+
+
+class Course:
+    """What a run was over time; its memory does not grow with the rows."""
+
+    def __init__(self) -> None:
+        self._points: dict[int, _Point] = {}
+        """By their times, of which so many lowest bits are left out."""
+        self._shift = 0
+        self._step_s: float | None = None
+        self.means = dict(zip(CURVES, (_Mean() for _ in CURVES), strict=True))
+        """Over all frames."""
+        self.compared = _Mean(), _Mean()
+        """PSNR with and without the side view, of frames of which both are known."""
+        self.bpp_per_byte: tuple[float, float] | None = None
+        """The least and the most bits per pixel that a byte of payload was."""
+        self.paired = False
+        self.dropped = 0
+
+    def add(self, row: Row) -> None:
+        """Take in a row; the order does not matter."""
+        at = row.pts_ns >> self._shift
+        point = self._points.get(at)
+        if point is None:
+            point = self._points[at] = _Point(row.pts_ns)
+        get = row.values.get
+        for mean, (name, total) in zip(point.means, self.means.items(), strict=True):
+            if mean.add(value := get(name)):
+                total.add(value)
+        if (without := get("psnr_without_side_db")) is not None:
+            self._compare(get("psnr_db"), without)
+        if row.status != OUT:
+            point.dropped, self.dropped = point.dropped + 1, self.dropped + 1
+        self.paired = self.paired or math.isfinite(get("side_offset_ms", math.nan))
+        self._relate(get("payload_bytes"), get("bpp"))
+        if len(self._points) > MOST_POINTS:
+            self._thin()
+
+    @property
+    def step_s(self) -> float:
+        """The recording's usual time between frames."""
+        return self._median_step_s() if self._step_s is None else self._step_s
+
+    @property
+    def stretch_s(self) -> float | None:
+        """What a point is the mean of; None where it is a frame."""
+        return (1 << self._shift) / 1e9 if self._shift else None
+
+    @property
+    def points(self) -> list[_Point]:
+        """In order of time."""
+        return [self._points[at] for at in sorted(self._points)]
+
+    def seconds(self) -> Floats:
+        """Where the points are, from the first one on."""
+        times = [point.pts_ns for point in self.points]
+        return np.array([(time - times[0]) / 1e9 for time in times])
+
+    def curve(self, name: str) -> Floats:
+        """The values at the points; NaN where there are none."""
+        place = CURVES.index(name)
+        return np.array([point.means[place].value for point in self.points])
+
+    def drops(self) -> NDArray[np.bool_]:
+        """The points at which frames were dropped."""
+        return np.array([point.dropped > 0 for point in self.points], dtype=bool)
+
+    def _compare(self, with_side: float | None, without: float) -> None:
+        if with_side is not None and math.isfinite(with_side) and math.isfinite(without):
+            self.compared[0].add(with_side)
+            self.compared[1].add(without)
+
+    def _relate(self, payload: float | None, bpp: float | None) -> None:
+        if payload and bpp is not None and math.isfinite(bpp):
+            low, high = self.bpp_per_byte or (math.inf, -math.inf)
+            self.bpp_per_byte = min(low, bpp / payload), max(high, bpp / payload)
+
+    def _median_step_s(self) -> float:
+        steps = np.diff(sorted(self._points))
+        return float(np.median(steps)) / 1e9 if len(steps) else 1.0
+
+    def _thin(self) -> None:
+        """Join neighbours until half as many points are left."""
+        if self._step_s is None:
+            self._step_s = self._median_step_s()
+        while len(self._points) > MOST_POINTS // 2:
+            self._shift += 1
+            points, self._points = self._points, {}
+            for at, point in points.items():
+                if (joined := self._points.setdefault(at >> 1, point)) is not point:
+                    joined.join(point)
+
+
+def draw(rows: Iterable[Row], title: str = "") -> Figure:
     """The figure of a run from its ledger's rows; what was not measured is said where it would stand."""
-    rows = sorted(rows, key=lambda row: row.pts_ns)
+    course = Course()
+    for row in rows:
+        course.add(row)
+    return figure_of(course, title)
+
+
+def figure_of(course: Course, title: str = "") -> Figure:
+    """The figure of a run from what its rows came to."""
     figure = Figure(figsize=(10, 6.2), dpi=120, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.15])
-    seconds = _seconds(rows)
+    seconds = course.seconds()
     _style(above, "bitrate, kbit/s")
     _style(below, "PSNR, dB")
-    _draw_rate(above, rows, seconds)
-    _draw_quality(below, rows, seconds)
+    _draw_rate(above, course, seconds)
+    _draw_quality(below, course, seconds)
     for axes in (above, below):
-        _mark_drops(axes, rows, seconds)
-        _limits(axes, seconds)
+        _mark_drops(axes, course, seconds)
+        _limits(axes, course.step_s, seconds)
     _legends(above, below)
     below.set_xlabel("time in the recording, s", color=INK)
     figure.suptitle(title or "one run over time", x=0.012, ha="left", color=INK, fontsize=12, fontweight="bold")
@@ -50,17 +192,6 @@ def render(figure: Figure, form: str) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=form, metadata={"Date": None} if form == "svg" else None)
     return buffer.getvalue()
-
-
-def _seconds(rows: Sequence[Row]) -> Floats:
-    start = min((row.pts_ns for row in rows), default=0)
-    return np.array([(row.pts_ns - start) / 1e9 for row in rows])
-
-
-def _interval(seconds: Floats) -> float:
-    """The recording's usual time between frames, s."""
-    steps = np.diff(np.unique(seconds))
-    return float(np.median(steps)) if len(steps) else 1.0
 
 
 def _style(axes: Axes, label: str) -> None:
@@ -80,31 +211,27 @@ def _curve(axes: Axes, seconds: Floats, values: Floats, color: str, label: str, 
     axes.plot(seconds[known], values[known], color=color, label=label, marker=marker, markersize=3.5, **style)
 
 
-def _column(rows: Sequence[Row], name: str) -> Floats:
-    values = np.array([row.values.get(name, np.nan) for row in rows], dtype=np.float64)
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def _draw_rate(axes: Axes, rows: Sequence[Row], seconds: Floats) -> None:
-    payload = _column(rows, "payload_bytes")
+def _draw_rate(axes: Axes, course: Course, seconds: Floats) -> None:
+    payload = course.curve("payload_bytes")
     if not np.isfinite(payload).any():
         _say(axes, "no payloads: nothing was coded in this run")
         return
-    rate = payload * 8 / _interval(seconds) / 1000
-    _curve(axes, seconds, rate, RATE, "payload of each frame", linewidth=1.6)
-    mean = float(np.nanmean(rate))
+    kbps_per_byte = 8 / course.step_s / 1000
+    rate = payload * kbps_per_byte
+    label = f"payload, means over {course.stretch_s:.2g} s" if course.stretch_s else "payload of each frame"
+    _curve(axes, seconds, rate, RATE, label, linewidth=1.6)
+    mean = course.means["payload_bytes"].value * kbps_per_byte
     axes.axhline(mean, color=RATE, linewidth=1, linestyle=(0, (4, 3)), alpha=0.7, label=f"mean {mean:.0f} kbit/s")
     axes.set_ylim(0, float(np.nanmax(rate)) * 1.18 or 1)
-    _add_bpp(axes, payload, rate, _column(rows, "bpp"))
+    if course.bpp_per_byte is not None:
+        _add_bpp(axes, *course.bpp_per_byte, kbps_per_byte)
 
 
-def _add_bpp(axes: Axes, payload: Floats, rate: Floats, bpp: Floats) -> None:
+def _add_bpp(axes: Axes, least: float, most: float, kbps_per_byte: float) -> None:
     """A second scale on the right: the same curve in bits per pixel, where all frames have one size."""
-    known = np.isfinite(bpp) & (payload > 0)
-    ratios = bpp[known] / rate[known]
-    if not len(ratios) or np.ptp(ratios) > 1e-3 * ratios[0]:
+    if most - least > 1e-3 * least:
         return
-    ratio = float(ratios[0])
+    ratio = least / kbps_per_byte
     right = axes.secondary_yaxis("right", functions=(_times(ratio), _times(1 / ratio)))
     right.set_ylabel("bits per pixel", color=INK)
     right.tick_params(colors=MUTED, labelcolor=INK, length=3)
@@ -115,39 +242,35 @@ def _times(factor: float) -> Callable[[Any], Any]:
     return lambda values: np.asarray(values) * factor
 
 
-def _draw_quality(axes: Axes, rows: Sequence[Row], seconds: Floats) -> None:
-    with_side, without = _column(rows, "psnr_db"), _column(rows, "psnr_without_side_db")
+def _draw_quality(axes: Axes, course: Course, seconds: Floats) -> None:
+    with_side, without = course.curve("psnr_db"), course.curve("psnr_without_side_db")
     if not np.isfinite(with_side).any():
         _say(axes, "PSNR is unknown here: the decoder has no originals")
         return
-    paired = np.isfinite(_column(rows, "side_offset_ms")).any()
-    label = f"{'with the' if paired else 'without any'} side view, mean {np.nanmean(with_side):.2f} dB"
+    label = f"{'with the' if course.paired else 'without any'} side view, mean {course.means['psnr_db'].value:.2f} dB"
     _curve(axes, seconds, with_side, WITH, label, linewidth=1.6)
     sampled = np.isfinite(without) & np.isfinite(with_side)
-    if sampled.any():
-        gain = np.mean(with_side[sampled] - without[sampled])
-        frames = "1 frame" if sampled.sum() == 1 else f"{sampled.sum()} frames"
-        label = f"without it, mean {np.mean(without[sampled]):.2f} dB ({frames}, {gain:.2f} dB less)"
+    compared, alone = course.compared
+    if compared.count:
+        frames = "1 frame" if compared.count == 1 else f"{compared.count} frames"
+        label = f"without it, mean {alone.value:.2f} dB ({frames}, {compared.value - alone.value:.2f} dB less)"
         _curve(axes, seconds, np.where(sampled, without, np.nan), WITHOUT, label, linewidth=1.3, linestyle=(0, (5, 2)))
     low, high = np.nanmin([with_side, without]), np.nanmax([with_side, without])
     room = max(0.12 * (high - low), 0.5)
     axes.set_ylim(low - room, high + 2.2 * room)
 
 
-def _mark_drops(axes: Axes, rows: Sequence[Row], seconds: Floats) -> None:
-    dropped = np.array([row.status != OUT for row in rows], dtype=bool)
-    if dropped.any():
-        label = f"{dropped.sum()} frames dropped" if dropped.sum() > 1 else "1 frame dropped"
-        line = axes.vlines(
-            seconds[dropped], 0, 1, transform=axes.get_xaxis_transform(), color=DROP, linewidth=1, alpha=0.45
-        )
+def _mark_drops(axes: Axes, course: Course, seconds: Floats) -> None:
+    if course.dropped:
+        label = f"{course.dropped} frames dropped" if course.dropped > 1 else "1 frame dropped"
+        at = seconds[course.drops()]
+        line = axes.vlines(at, 0, 1, transform=axes.get_xaxis_transform(), color=DROP, linewidth=1, alpha=0.45)
         line.set_label(label)
 
 
-def _limits(axes: Axes, seconds: Floats) -> None:
-    step = _interval(seconds)
+def _limits(axes: Axes, step_s: float, seconds: Floats) -> None:
     last = float(seconds.max()) if len(seconds) else 0.0
-    axes.set_xlim(-step / 2, last + step / 2)
+    axes.set_xlim(-step_s / 2, last + step_s / 2)
     axes.xaxis.set_major_locator(ticker.MaxNLocator(10, steps=[1, 2, 5, 10]))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.credit import Inbox
 from pipeline.errors import LinkError, WireError
-from pipeline.ledger import OUT
+from pipeline.ledger import OUT, PENDING
 from pipeline.sending import HEARTBEAT_NS, SECOND_NS, SILENCE_NS, STOP_PATIENCE_NS, WAIT_LOG_NS
 from pipeline.stage import Context
 from pipeline.types import Packet
@@ -59,7 +59,7 @@ class ReceivingEnd:
 
     def __init__(self, context: Context, address: str) -> None:
         self._context, self._address, self._clock = context, address, context.clock
-        self.inbox = Inbox()
+        self.inbox = Inbox(self._written)
         self.error: LinkError | None = None
         """Why this cannot go on."""
         self.ended = False
@@ -269,18 +269,18 @@ class ReceivingEnd:
             return  # an encoder that goes on would keep a stopped node at work for ever
         self._context.metrics.received_bytes.labels(packet.role).inc(HEADER_BYTES + len(packet.payload))
         self._context.metrics.clock_offset_seconds.set(packet.clock_offset_ns / 1e9)
-        self._enter(packet)
-        self._weigh(packet)
         if not self.inbox.take(packet):
             self._ack_due = True
-        elif packet.role == "primary":
+            return
+        self._enter(packet)
+        self._weigh(packet)
+        if packet.role == "primary":
             self._context.ledger.note(packet.frame_id, arrived_s=self._clock.monotonic_ns() / 1e9)
 
     def _damaged(self, packet: Packet) -> None:
         """The header is sound, so it is known which frame is lost."""
         if self._peer is None or packet.stream_id != self._peer.stream_id:
             return
-        self._enter(packet)
         if self.inbox.take(packet, damaged=True) and packet.role == "primary":
             self._context.ledger.drop(packet.frame_id, "corrupt", packet.pts_ns)
         self._ack_due = True
@@ -288,6 +288,13 @@ class ReceivingEnd:
     def _enter(self, packet: Packet) -> None:
         if packet.role == "primary":
             self._context.ledger.frame_in(packet.frame_id, packet.pts_ns)
+
+    def _written(self, frame_id: int) -> tuple[int, str] | None:
+        """What came of a frame that was here; the ledger also has those of which the encoder has only told."""
+        row = self._context.ledger.row(frame_id)
+        if row is None or row.status == PENDING or not ("arrived_s" in row.values or row.status == "corrupt"):
+            return None
+        return row.pts_ns, row.status
 
     def _weigh(self, packet: Packet) -> None:
         """The encoder tells the same in STATS, but later."""

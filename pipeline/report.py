@@ -1,8 +1,7 @@
 """What a run was: report.json, frames.csv, the plot, and the last lines on the terminal.
 
-All of it comes from the rows of the ledger and the facts of the context. What is not known is null in the files and
-"unknown here" in sentences. Bits are those of real payloads, pixels those of frames that were coded, and the bitrate is
-over the recording's own duration, not over the time that the run took.
+All of it comes from the rows of the ledger and the facts of the context; `pipeline.summary` has the numbers. What is
+not known is null in the files and "unknown here" in sentences. Rows are read twice and never all at once.
 """
 
 from __future__ import annotations
@@ -12,41 +11,29 @@ import io
 import json
 import math
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.columns import pieces
 from pipeline.errors import SidecastError
-from pipeline.latency import CAUSES, by_cause_ms
-from pipeline.ledger import OUT, Row
+from pipeline.latency import CAUSES, table_ms
+from pipeline.row import Row
 from pipeline.stage import Context
+from pipeline.summary import FRAME_COLUMNS, summarise
+
+if TYPE_CHECKING:
+    from pipeline.plot import Course
 
 __all__ = ["Report", "clear", "table", "write"]
 
 UNKNOWN = "unknown here"
-COLUMNS = (
-    "frame_id",
-    "pts_ns",
-    "status",
-    "payload_bytes",
-    "bpp",
-    "psnr_db",
-    "ms_ssim",
-    "psnr_without_side_db",
-    "side_offset_ms",
-    "latency_ms",
-    *(f"latency_{cause}_ms" for cause in CAUSES),
-)
 FILES = ("report.json", "frames.csv", "plot.png", "plot.svg")
 MADE = {"recording": "recording", "images": "images", "panel": "picture", "video": "video"}
 """Facts in which sinks say what they have written, and what that is called."""
-FACTS = ("model", "model_id", "quality", "device", "encode_device", "width", "height", "expected_frames")
-
-CAMERA_FACTS = ("reopened", "down_s", "drift_ms")
 
 
 @dataclass(frozen=True)
@@ -83,19 +70,16 @@ def write(context: Context, config_summary: dict[str, Any]) -> Report:
     from pipeline import plot  # matplotlib takes half a second, which no start should wait for
 
     context.ledger.drop_pending()
-    rows = sorted(context.ledger.rows(), key=lambda row: row.frame_id)
     error = str(context.error) if context.error else None
+    course = plot.Course()
+    rows = _drawn(context.ledger.by_frame_id(), course)
     data = {**summarise(rows, context.facts, error), "config": config_summary}
     out = context.out
-    figure = plot.draw(rows, _title(data))
-    contents = (
-        (json.dumps(data, indent=2, allow_nan=False) + "\n").encode(),
-        frames_csv(rows).encode(),
-        plot.render(figure, "png"),
-        plot.render(figure, "svg"),
-    )
-    for name, content in zip(FILES, contents, strict=True):
-        _replace(out / name, content)
+    figure = plot.figure_of(course, _title(data))
+    _replace(out / "report.json", [(json.dumps(data, indent=2, allow_nan=False) + "\n").encode()])
+    _replace(out / "frames.csv", (line.encode() for line in frames_csv(context.ledger.by_frame_id(), data["stage_ms"])))
+    for form in ("png", "svg"):
+        _replace(out / f"plot.{form}", [plot.render(figure, form)])
     files = {"report": out / "report.json", "table": out / "frames.csv", "plot": out / "plot.png"}
     made = {MADE[fact]: Path(context.facts[fact]) for fact in MADE if context.facts.get(fact)}
     return Report(data, {**files, **made})
@@ -105,39 +89,6 @@ def clear(out: Path) -> None:
     """Remove an earlier run's report from a folder. Raises OSError where that is impossible."""
     for name in FILES:
         (out / name).unlink(missing_ok=True)
-
-
-def summarise(rows: Sequence[Row], facts: Mapping[str, Any], error: str | None = None) -> dict[str, Any]:
-    """The report's numbers, ready for JSON. `frames_in` is always `frames_out` and the drops together."""
-    counts = Counter(row.status for row in rows)
-    drops = {reason: count for reason, count in sorted(counts.items()) if reason != OUT}
-    sampled = [row for row in rows if _finite(row.values.get("psnr_without_side_db")) is not None]
-    return {
-        "complete": bool(facts.get("complete", True)) and error is None and "aborted" not in drops,
-        "error": error,
-        "frames_in": len(rows),
-        "frames_out": counts[OUT],
-        "drops": drops,
-        "unpaired": sum(row.status == "unpaired" or bool(row.values.get("unpaired")) for row in rows),
-        "primary": _primary(rows, facts),
-        "side": {
-            "bytes_on_wire": _bytes_on_wire(rows, facts, "side"),
-            "offset_ms": _spread(_values(rows, "side_offset_ms")),
-        },
-        "reference": {"bytes_on_wire": _bytes_on_wire(rows, facts, "reference")},
-        "cameras": _cameras(facts),
-        "psnr_db": _mean(_values(rows, "psnr_db")),
-        "ms_ssim": _mean(_values(rows, "ms_ssim")),
-        "psnr_without_side_db": _mean(_values(sampled, "psnr_without_side_db")),
-        "psnr_with_side_sampled_db": _mean(_values(sampled, "psnr_db")),
-        "fps": _fps(rows),
-        "latency_ms": _percentiles(_values(rows, "latency_ms")),
-        "latency_by_cause_ms": _latency_by_cause(rows),
-        "stage_ms": {name: _percentiles(_values(rows, f"{name}_ms")) for name in _stages(rows)},
-        "raw_mbps": _raw_mbps(rows, facts),
-        "duration_s": duration_s(rows),
-        **{name: facts.get(name) for name in FACTS},
-    }
 
 
 def sentence(data: Mapping[str, Any]) -> str:
@@ -188,39 +139,26 @@ def table(reports: Mapping[str, Mapping[str, Any] | None]) -> str:
     )
 
 
-def frames_csv(rows: Iterable[Row]) -> str:
-    """A line per frame that came in, with its status and its measurements; empty where there is none."""
-    rows = list(rows)
-    stages = [f"{name}_ms" for name in _stages(rows)]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, *stages])
+def frames_csv(rows: Iterable[Row], stages: Iterable[str]) -> Iterator[str]:
+    """A line per frame that came in, by frame_id, with its status and its measurements; empty where there is none."""
+    columns = (*FRAME_COLUMNS, *(f"{name}_ms" for name in stages))
+    head = io.StringIO()
+    csv.writer(head, lineterminator="\n").writerow(columns)  # another node may call its stages anything
+    yield head.getvalue()
+    before, after = FRAME_COLUMNS[3 : -len(CAUSES)], columns[len(FRAME_COLUMNS) :]
+    for piece in pieces(rows):
+        spent_ms = table_ms([row.values for row in piece]).tolist()
+        for row, spent in zip(piece, spent_ms, strict=True):
+            get = row.values.get
+            numbers = [*map(get, before), *spent, *map(get, after)]
+            yield f"{row.frame_id},{row.pts_ns},{row.status},{','.join(map(_number, numbers))}\n"
+
+
+def _drawn(rows: Iterable[Row], course: Course) -> Iterator[Row]:
+    """The rows, which leave their marks on the course that is plotted."""
     for row in rows:
-        values = {**row.values, **{f"latency_{cause}_ms": ms for cause, ms in (by_cause_ms(row.values) or {}).items()}}
-        measured = [_number(values.get(name)) for name in (*COLUMNS[3:], *stages)]
-        writer.writerow([row.frame_id, row.pts_ns, row.status, *measured])
-    return text.getvalue()
-
-
-def duration_s(rows: Sequence[Row]) -> float | None:
-    """How long the recording is: from the first stamp to the last one, and the last frame's interval.
-
-    That interval is the median one. None for fewer than two frames.
-    """
-    stamps = sorted({row.pts_ns for row in rows if row.status != "unreadable"})
-    if len(stamps) < 2:
-        return None
-    return float(stamps[-1] - stamps[0] + np.median(np.diff(stamps))) / 1e9
-
-
-def _cameras(facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What the live sources say of themselves, by view; facts may come from another node, so they are looked at."""
-    told = {view: facts.get(f"camera_{view}") for view in ("left", "right")}
-    return {
-        view: {"device": str(fact.get("device") or ""), **{name: _finite(fact.get(name)) for name in CAMERA_FACTS}}
-        for view, fact in told.items()
-        if isinstance(fact, Mapping)
-    }
+        course.add(row)
+        yield row
 
 
 def _camera_lines(cameras: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -232,45 +170,6 @@ def _camera_lines(cameras: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _primary(rows: Sequence[Row], facts: Mapping[str, Any]) -> dict[str, float | None]:
-    coded = [row for row in rows if row.values.get("payload_bytes")]
-    payload, wire = _values(rows, "payload_bytes"), _values(rows, "wire_bytes")
-    seconds = duration_s(rows)
-    return {
-        "payload_bytes": int(sum(payload)) if payload else None,
-        "wire_bytes": int(sum(wire)) if wire else None,
-        "bpp": _bpp(coded, facts),
-        "kbps": sum(wire) * 8 / seconds / 1000 if wire and seconds else None,
-    }
-
-
-def _bpp(coded: Sequence[Row], facts: Mapping[str, Any]) -> float | None:
-    """All payload bits over all pixels that they stand for."""
-    size = (facts.get("width") or 0) * (facts.get("height") or 0)
-    bits = [row.values["payload_bytes"] * 8 for row in coded]
-    rates = [row.values.get("bpp") for row in coded]
-    pixels = [b / rate if rate else size for b, rate in zip(bits, rates, strict=True)]
-    return sum(bits) / sum(pixels) if pixels and all(pixels) else None
-
-
-def _bytes_on_wire(rows: Sequence[Row], facts: Mapping[str, Any], role: str) -> int | None:
-    """0 where a link carried the primary view only; None where there was no link."""
-    if facts.get(f"{role}_bytes_on_wire") is not None:
-        return int(facts[f"{role}_bytes_on_wire"])
-    return 0 if _values(rows, "wire_bytes") else None
-
-
-def _latency_by_cause(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Means and 95 % of each cause and of their sum, over the frames of which all causes are known."""
-    known = [causes for row in rows if row.status == OUT and (causes := by_cause_ms(row.values)) is not None]
-    if not known:
-        return None
-    columns: dict[str, list[float]] = {cause: [causes[cause] for causes in known] for cause in CAUSES}
-    columns["sum"] = [sum(causes.values()) for causes in known]
-    spreads = {name: {"mean": _mean(column), "p95": _percentiles(column)["p95"]} for name, column in columns.items()}
-    return {"frames": len(known), **spreads}
-
-
 def _latency_line(latency: Mapping[str, Any] | None) -> list[str]:
     if latency is None:
         return []
@@ -278,52 +177,8 @@ def _latency_line(latency: Mapping[str, Any] | None) -> list[str]:
     return [f"latency by cause, mean: {parts}, together {latency['sum']['mean']:.0f} ms"]
 
 
-def _raw_mbps(rows: Sequence[Row], facts: Mapping[str, Any]) -> float | None:
-    seconds, frames = duration_s(rows), sum(row.status != "unreadable" for row in rows)
-    if not (seconds and facts.get("width") and facts.get("height")):
-        return None
-    return float(facts["width"] * facts["height"] * 24 * frames / seconds / 1e6)
-
-
-def _fps(rows: Sequence[Row]) -> float | None:
-    """Frames out per second, from when the first one entered the last node until the last one left it.
-
-    Not between the first that left and the last: where few frames wait behind a slow first one, that is a burst.
-    """
-    out = [row for row in rows if row.status == OUT]
-    entered, settled = _values(out, "entered_s"), _values(out, "settled_s")
-    span = max(settled) - min(entered) if entered and settled else 0.0
-    return len(settled) / span if span > 0 else None
-
-
-def _stages(rows: Iterable[Row]) -> list[str]:
-    """The stages that were timed, in the order of the frames' way."""
-    names = dict.fromkeys(name for row in rows for name in row.values if name.endswith("_ms"))
-    return [name.removesuffix("_ms") for name in names if name not in COLUMNS]
-
-
-def _values(rows: Iterable[Row], name: str) -> list[float]:
-    found = (_finite(row.values.get(name)) for row in rows)
-    return [value for value in found if value is not None]
-
-
-def _finite(value: float | None) -> float | None:
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
-
-
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
-
-
-def _percentiles(values: Sequence[float]) -> dict[str, float | None]:
-    if not values:
-        return {"p50": None, "p95": None}
-    p50, p95 = np.percentile(values, [50, 95])
-    return {"p50": float(p50), "p95": float(p95)}
-
-
-def _spread(values: Sequence[float]) -> dict[str, float | None]:
-    return {"min": min(values, default=None), **_percentiles(values), "max": max(values, default=None)}
 
 
 def _number(value: float | None) -> str:
@@ -347,11 +202,12 @@ def _title(data: Mapping[str, Any]) -> str:
     return ", ".join(filter(None, [str(data["model"] or ""), quality, size]))
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _replace(path: Path, content: Iterable[bytes]) -> None:
     """Write a file whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            file.writelines(content)
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

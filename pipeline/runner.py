@@ -66,6 +66,7 @@ class Runner:
         self._node, self._context, self._abort_grace_s = node, context, abort_grace_s
         if not node.stages or not isinstance(node.stages[0].stage, Source):
             raise ConfigError(f"node '{node.name}' must start with a source or `receive`")
+        context.ledger.spool_to(context.out, context.log)
         self.meter = Meter(context, relay=not originates(node))
         self.ready = threading.Event()
         """Set while all stages are open and at work."""
@@ -307,11 +308,12 @@ class Runner:
             self._context.log.warning("%s does not close, left as it is", link.label)
 
     def _complain_unreadable(self) -> None:
-        unreadable = [row.frame_id for row in self._context.ledger.rows() if row.status == "unreadable"]
+        unreadable = self._context.ledger.counts()["unreadable"]
         if not unreadable or not originates(self._node):
             return
-        frames = "1 frame" if len(unreadable) == 1 else f"{len(unreadable)} frames"
-        some = ", ".join(map(str, unreadable[:5])) + (", ..." if len(unreadable) > 5 else "")
+        frames = "1 frame" if unreadable == 1 else f"{unreadable} frames"
+        first = self._context.ledger.examples("unreadable")
+        some = ", ".join(map(str, first)) + (", ..." if unreadable > len(first) else "")
         raise SourceError(f"{self._links[0].label} could not read {frames} ({some}), the rest was processed")
 
 

@@ -31,6 +31,8 @@ SILENCE_NS = 3 * SECOND_NS
 """Without any message for so long the other side is taken for gone."""
 STOP_PATIENCE_NS = 5 * SECOND_NS
 WAIT_LOG_NS = 5 * SECOND_NS
+MOST_CHANGES = 4096
+"""Rows of the ledger taken at once to be told; what is left stays there, on its disk if there is more and more."""
 
 
 class SendingEnd:
@@ -191,10 +193,13 @@ class SendingEnd:
         due = now >= self._stats_due_ns or (stopping and not self._stop_told)
         if not (last or due):
             return
-        if self._feed.free and not self._eos_sent:
-            self._feed.add(cast(list[Change], self._context.ledger.changes()))
+        all_told = False
+        if self._feed.free and not self._feed and not self._eos_sent:
+            changes = cast(list[Change], self._context.ledger.changes(MOST_CHANGES))
+            all_told = len(changes) < MOST_CHANGES
+            self._feed.add(changes)
         batch = self._feed.batch()
-        if last and not self._feed and (batch or self._feed.free):
+        if last and not self._feed and all_told:
             self._eos_sent = self._ever_ended = True
             yield self._envelope(Eos(self._feed.number, batch, self._facts()))
         elif batch or due:

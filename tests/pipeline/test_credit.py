@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline import credit
 from pipeline.credit import MAX_HELPERS, MAX_ROWS, Feed, Inbox, Outbox
 from pipeline.types import Packet
 from pipeline.wire import Ack
@@ -203,6 +204,24 @@ def test_damaged_packet_is_not_handed_on_and_settles_with_its_frame():
     inbox.settle(0, "corrupt")
     assert inbox.done() == [(0, "corrupt")]
     assert not inbox.take(replace(packet(0, sequence=0)))
+
+
+def test_what_an_inbox_remembers_is_bounded_and_it_asks_about_older_frames(monkeypatch):
+    monkeypatch.setattr(credit, "REMEMBERED", 10)
+    written = {}
+    inbox = Inbox(written.get)
+    inbox.begin(1)
+    for i in range(50):
+        assert inbox.take(packet(i, sequence=i))
+        inbox.settle(i, "out")
+        written[i] = (packet(i).pts_ns, "out")
+    assert len(inbox._seen) == len(inbox._settled_frames) == 10
+    handed_on(inbox)
+    inbox.begin(2)
+    assert not any(inbox.take(packet(i, sequence=i, stream_id=2)) for i in range(50))
+    assert inbox.done() == [(i, "out") for i in range(50)]
+    assert inbox.take(packet(3, sequence=50, stream_id=2, pts_ns=77))
+    assert inbox.undone == [50]
 
 
 def rows(*frame_ids, bpp=0.0):

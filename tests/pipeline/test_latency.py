@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import nan
 from typing import ClassVar
 
 import pytest
 from chains import Live, Step, context, frame, node
 
 from pipeline.journeys import Journeys
-from pipeline.latency import CAUSES, Cause, Holdups, by_cause_ms
+from pipeline.latency import CAUSES, Cause, Holdups, by_cause_ms, table_ms
 from pipeline.runner import Runner
 from pipeline.types import Frame, Item, Packet
 
@@ -174,3 +175,21 @@ def test_the_causes_of_a_run_add_up_and_name_the_slow_stage(tmp_path):
     assert last["decode"] > 5 * max(last[cause] for cause in CAUSES if cause != "decode")
     total = ctx.metrics.registry.get_sample_value("sidecast_end_to_end_latency_seconds_sum")
     assert sum(sample(ctx, "sum", cause) for cause in CAUSES) == pytest.approx(total)
+
+
+def test_the_table_of_many_frames_says_what_each_of_them_does():
+    spent, sender = {"spent_decode_s": 0.04, "spent_pair_s": 0.01}, {"sender_encode_s": 0.02, "sender_capture_s": 0.003}
+    frames = [
+        {},
+        {"latency_ms": 5.0},
+        spent,
+        {**spent, "arrival_s": 0.05},
+        {**spent, **sender, "arrival_s": 0.05},
+        {**spent, **sender, "arrival_s": 0.05, "held_decode_s": 0.006, "held_pair_s": 0.001},
+        {**spent, **sender, "held_decode_s": 0.006},
+    ]
+    for values, told in zip(frames, table_ms(frames), strict=True):
+        causes = by_cause_ms(values)
+        assert list(told) == pytest.approx(
+            [nan] * len(CAUSES) if causes is None else list(causes.values()), nan_ok=True
+        )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import wire
+from pipeline import credit, ledger, wire
 from pipeline.errors import WireError
 from pipeline.receiving import ReceivingEnd
 from pipeline.sending import SendingEnd
@@ -273,6 +273,49 @@ def test_encoder_that_dies_and_repeats_its_recording_is_heard_where_it_left_off(
     assert [i for i, _ in net.written] == list(range(30))
     assert net.clock.now_ns > 3_000 * MS
     assert net.encoder.ledger.counts() == {"out": 30}
+
+
+def test_encoder_that_repeats_a_recording_after_a_long_time_brings_no_frame_twice(monkeypatch):
+    monkeypatch.setattr(credit, "REMEMBERED", 16)
+    monkeypatch.setattr(ledger, "BATCH", 8)
+    net = Net()
+    net.decoder.ledger = ledger.Ledger(recent=16)
+    net.decoder.ledger.watch(net.receiver.settle)
+    for i in range(100):
+        net.encoder.ledger.frame_in(i, packet(i).pts_ns)
+        net.sender.offer(packet(i))
+        net.step()
+        net.digest()
+    for _ in range(200):
+        net.step()
+    assert len(net.decoder.ledger._spool) >= 70
+    assert len(net.receiver.inbox._seen) == len(net.receiver.inbox._settled_frames) == 16
+    net.encoder = Context("encoder", Path(), clock=net.clock)
+    net.start_encoder()
+    net.carry([packet(i) for i in range(130)])
+    assert [i for i, _ in net.written] == list(range(130))
+    assert net.encoder.ledger.counts() == {"out": 130}
+    assert net.decoder.ledger.counts() == {"out": 130}
+    rows = net.decoder.ledger.rows()
+    assert [row.frame_id for row in rows] == list(range(130))
+    assert all(row.values["wire_bytes"] == 116 and "arrived_s" in row.values for row in rows)
+
+
+def test_frames_dropped_while_the_decoder_is_away_for_long_wait_on_the_disk(monkeypatch):
+    monkeypatch.setattr(ledger, "BATCH", 8)
+    net = Net(window=2, max_age_ns=500 * MS)
+    net.encoder.ledger = ledger.Ledger(recent=16)
+    net.step()
+    net.cut = True
+    for i in range(1000, 15_000):
+        net.encoder.ledger.drop(i, "latest", i)
+        if i % 100 == 0:
+            net.step()
+    assert len(net.encoder.ledger._changed) + len(net.sender._feed) < 5000
+    net.cut = False
+    net.carry([packet(i, taken_ns=START_NS + net.clock.now_ns + 10_000 * MS) for i in range(3)], behind=0)
+    assert net.decoder.ledger.counts() == {"out": 3, "latest": 14_000}
+    assert len(net.encoder.ledger.rows()) < 16 + 8 + 3
 
 
 def test_second_encoder_beside_a_living_one_is_refused_with_a_sentence():

@@ -14,6 +14,7 @@ from pipeline.errors import SidecastError
 from pipeline.latency import CAUSES
 from pipeline.ledger import Ledger, Row
 from pipeline.stage import Context
+from pipeline.summary import FRAME_COLUMNS
 
 FACTS = {
     "model": "sidecast v1",
@@ -34,7 +35,11 @@ SENTENCE = (
 def _context(tmp_path: Path, frames: int = 4, **facts: Any) -> Context:
     """10 frames/s of 100x50: payloads of 200 bytes, 250 on the wire; every second one sampled; the last one corrupt."""
     context = Context(node="decoder", out=tmp_path, facts={**FACTS, **facts})
-    ledger = context.ledger
+    _fill(context.ledger, frames)
+    return context
+
+
+def _fill(ledger: Ledger, frames: int) -> None:
     for i in range(frames):
         ledger.frame_in(i, 10**18 + i * 10**8)
         ledger.note(i, encode_ms=5.0, payload_bytes=200.0, bpp=0.32, wire_bytes=250.0)
@@ -45,7 +50,6 @@ def _context(tmp_path: Path, frames: int = 4, **facts: Any) -> Context:
         ledger.note(i, entered_s=6.75, settled_s=7 + i / 4)
         ledger.note(i, side_offset_ms=float(i), **({} if i % 2 else {"psnr_without_side_db": 30.0}))
         ledger.frame_out(i)
-    return context
 
 
 def test_write_gives_the_numbers_of_the_run(tmp_path):
@@ -77,7 +81,7 @@ def test_frames_csv_has_a_line_per_frame_in(tmp_path):
     report.write(_context(tmp_path), {})
     with (tmp_path / "frames.csv").open() as file:
         lines = list(csv.DictReader(file))
-    assert list(lines[0]) == [*report.COLUMNS, "encode_ms", "decode_ms"]
+    assert list(lines[0]) == [*FRAME_COLUMNS, "encode_ms", "decode_ms"]
     assert [line["status"] for line in lines] == ["out", "out", "out", "corrupt"]
     assert lines[1]["pts_ns"] == "1000000000100000000"
     assert (lines[1]["bpp"], lines[1]["payload_bytes"], lines[1]["decode_ms"]) == ("0.32", "200", "11")
@@ -213,6 +217,23 @@ def test_rows_merged_from_the_other_node_are_reported(tmp_path):
     context.ledger.merge(encoder.changes())
     context.ledger.frame_out(0)
     assert report.write(context, {}).data["primary"]["payload_bytes"] == 80
+
+
+def test_a_long_run_is_reported_like_one_that_fits_into_memory(tmp_path):
+    reports = []
+    for name, recent in (("short", 100_000), ("long", 100)):
+        (out := tmp_path / name).mkdir()
+        context = Context(node="decoder", out=out, facts=FACTS, ledger=Ledger(recent))
+        context.ledger.spool_to(out, context.log)
+        _fill(context.ledger, 5000)
+        written = report.write(context, {})
+        assert sorted(path.name for path in out.iterdir()) == ["frames.csv", "plot.png", "plot.svg", "report.json"]
+        reports.append((written.data, (out / "frames.csv").read_bytes(), (out / "plot.png").read_bytes()))
+    assert reports[0] == reports[1]
+    data, table, _ = reports[0]
+    assert (data["frames_in"], data["frames_out"], data["drops"]) == (5000, 4999, {"corrupt": 1})
+    assert len(table.splitlines()) == 5001
+    assert data["duration_s"] == pytest.approx(500)
 
 
 def test_write_to_a_folder_that_is_none_is_one_sentence(tmp_path):

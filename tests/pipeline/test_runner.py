@@ -12,6 +12,7 @@ from chains import LastButOpen, Live, Numbers, Step, context, frame, node
 
 from pipeline.config.model import ChannelSpec
 from pipeline.errors import ConfigError, LinkError, SidecastError, SourceError, StageError
+from pipeline.ledger import BATCH, RECENT
 from pipeline.runner import Runner, originates, settles
 from pipeline.stage import Context, Source, Stage
 from pipeline.types import Item
@@ -34,6 +35,18 @@ def test_all_frames_come_through_and_are_accounted_for(tmp_path):
     assert set(values) == {"s0_ms", "s1_ms", "s2_ms", "latency_ms", "entered_s", "settled_s", "spent_capture_s"}
     assert ctx.facts["expected_frames"] == 30
     assert ctx.facts["clock"] == "recorded"
+
+
+def test_a_long_run_keeps_no_more_than_the_recent_frames(tmp_path):
+    ctx = context(tmp_path)
+    runner = Runner(node(Numbers(count=20_000), Step(), Step()), ctx)
+    runner.run()
+    journeys = runner.meter.journeys
+    kept = (ctx.ledger._rows, ctx.ledger._settled, ctx.ledger._changed)
+    assert max(map(len, kept)) <= RECENT + BATCH
+    assert (len(runner.meter._inside), len(journeys._journeys), len(journeys._unexplained)) == (0, 0, 0)
+    assert ctx.ledger.counts() == {"out": 20_000}
+    assert [row.frame_id for row in ctx.ledger.by_frame_id()] == list(range(20_000))
 
 
 def test_stages_open_in_order_and_close_in_reverse(tmp_path):
