@@ -90,15 +90,15 @@ def finish(places: Places, minutes: float, weights: Path, context_steps: int = c
     model_id = trainer.recipe.release(trainer.average, weights, description)
     if isinstance(trainer.recipe, DisparityRecipe):
         context_export.complete(weights, library, trainer.sampler, say, context_steps)
-        model_id = unaided.complete(weights, before, config, trainer.batches, minutes * 30, say)
+        model_id = unaided.complete(weights, before, trainer, minutes * 30, say)
     _say_written(weights, model_id)
 
 
 def fit_unaided(places: Places, weights: Path, minutes: float) -> None:
     """Go on fitting the network for pictures without a side view of a weights file of the default codec."""
-    config, _, trainer = _prepare(places)
+    _, _, trainer = _prepare(places)
     before = unaided.fitted_before(weights)
-    _say_written(weights, unaided.complete(weights, before, config, trainer.batches, minutes * 60, say))
+    _say_written(weights, unaided.complete(weights, before, trainer, minutes * 60, say))
 
 
 def fit_context(places: Places, weights: Path, context_steps: int = context.STEPS) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -20,21 +20,19 @@ from stages.codec.disparity.model import Disparity
 from stages.codec.precision import autocast
 from tools.training.config import TrainingConfig
 from tools.training.disparity import distortion, draw_rates, is_hidden_matrix
+from tools.training.loop import Say, Trainer
 from tools.training.muon import Muon
 from tools.training.samples import Batch
 
 __all__ = ["complete", "fit", "fitted_before"]
 
-Say = Callable[[str], None]
 State = dict[str, Tensor]
 WARM_UP = 100
 SAY_STEPS = 100
 AVERAGE = 0.999
 
 
-def complete(
-    weights: Path, before: State, config: TrainingConfig, batches: Iterator[Batch], seconds: float, say: Say
-) -> bytes:
+def complete(weights: Path, before: State, trainer: Trainer, seconds: float, say: Say) -> bytes:
     """Give the codec in a weights file such a network, in place; returns the new model id.
 
     `before`: a network that is gone on with where it has the same sizes; empty if there is none.
@@ -51,9 +49,9 @@ def complete(
         model.unaided.load_state_dict(before)
     else:
         model.unaided.take_over(state)
-    fit(model, config, batches, seconds, say)
+    fit(model.to(trainer.device), trainer.config, trainer.batches, seconds, say)
     description = found.description | {"unaided": {"minutes": round(seconds / 60, 1)}}
-    return weights_file.save(weights, model, found.tables, description, float16=True)
+    return weights_file.save(weights, model.cpu(), found.tables, description, float16=True)
 
 
 def fitted_before(weights: Path) -> State:
