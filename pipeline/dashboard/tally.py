@@ -74,6 +74,7 @@ class Tally:
         self.highest = max(self.highest, row.number)
         self._changed[row.number] = None
         _limit(self._seen, ROWS_KEPT)
+        _limit(self._changed, ROWS_KEPT)  # nobody may ask
         self._note(seen, pts_ns)
 
     def last(self, count: int) -> list[Seen]:
