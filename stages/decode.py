@@ -16,6 +16,7 @@ from stages.troubles import Troubles
 
 if TYPE_CHECKING:
     from stages.codec import Codec, Prepared
+    from stages.cores import Cores
 
 __all__ = ["Decode"]
 
@@ -46,16 +47,16 @@ class Decode(Stage):
 
     _context: Context = field(init=False, repr=False)
     _codec: Codec = field(init=False, repr=False)
+    _cores: Cores = field(init=False, repr=False)
     _troubles: Troubles | None = field(init=False, repr=False, default=None)
     _decoded: int = field(init=False, repr=False, default=0)
     _references: dict[int, Packet] = field(init=False, repr=False, default_factory=dict)
 
     def open(self, context: Context) -> None:
-        import torch
-
         from stages.codec import CodecError, load_codec
+        from stages.cores import Cores
 
-        torch.set_num_threads(max(1, context.threads))
+        self._cores = Cores(context.threads)
         try:
             self._codec = load_codec(self.weights, device=self.device, fit=self.fit, max_pixels=self.max_pixels)
         except CodecError as error:
@@ -123,6 +124,7 @@ class Decode(Stage):
 
         from stages.tensors import to_pixels
 
+        self._cores.claim()
         with torch.inference_mode():
             prepared = None if side is None else self._prepared(side, packet.view)
             pixels = to_pixels(self._codec.decode(packet.payload, prepared=prepared), primary=packet.view)

@@ -15,6 +15,7 @@ from pipeline.types import Frame, Item, Packet
 
 if TYPE_CHECKING:
     from stages.codec import Codec
+    from stages.cores import Cores
 
 __all__ = ["Encode"]
 
@@ -46,15 +47,15 @@ class Encode(Stage):
 
     _context: Context = field(init=False, repr=False)
     _codec: Codec = field(init=False, repr=False)
+    _cores: Cores = field(init=False, repr=False)
     _quality: float = field(init=False, repr=False, default=0.0)
     _reference_due_ns: int | None = field(init=False, repr=False, default=None)
 
     def open(self, context: Context) -> None:
-        import torch
-
         from stages.codec import CodecError, load_codec
+        from stages.cores import Cores
 
-        torch.set_num_threads(max(1, context.threads))
+        self._cores = Cores(context.threads)
         try:
             self._codec = load_codec(self.weights, device=self.device, fit=self.fit)
         except CodecError as error:
@@ -95,6 +96,7 @@ class Encode(Stage):
         from stages.codec import CodecError
         from stages.tensors import to_tensor
 
+        self._cores.claim()
         try:
             with torch.inference_mode():
                 x = to_tensor(frame.pixels, self._codec.device, primary=frame.view)

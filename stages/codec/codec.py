@@ -21,6 +21,7 @@ from stages.codec.device import find_device
 from stages.codec.entropy import CodingTables, SymbolReader, encode_groups
 from stages.codec.errors import BitstreamError, CodecError
 from stages.codec.fit import fit_of
+from stages.codec.memory import keep_freed_memory
 from stages.codec.model import AnyModel
 
 __all__ = ["MAX_PIXELS", "Codec", "Prepared", "load_codec"]
@@ -114,7 +115,7 @@ class Codec:
         )
         x_hat = self._fit.undo(x_hat.float(), header.height, header.width)
         # A forged payload can drive a network beyond the floats; what comes out must be a picture all the same.
-        return x_hat.nan_to_num(0.0, 1.0, 0.0).clamp(0, 1) if clamp else x_hat
+        return x_hat.nan_to_num_(0.0, 1.0, 0.0).clamp_(0, 1) if clamp else x_hat
 
     @torch.inference_mode()
     def prepare(self, side: Tensor) -> Prepared:
@@ -186,6 +187,8 @@ def load_codec(
     file can't be used, or not so; CodecError if the device can't.
     """
     target = find_device(device)
+    if target.type == "cpu":
+        keep_freed_memory()
     weights = weights_file.load(weights_file.find(path_or_name), None if fit is None else {"fit": fit})
     weights.model.to(target)
     works_on = getattr(weights.model, "works_on", None)

@@ -7,7 +7,7 @@ the passes over its latent, each with tables that follow from the passes before.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Coded", "Groups", "highest_index", "read", "written"]
 
 Symbols = NDArray[np.int32]
-Groups = list[tuple[Symbols, NDArray[np.int64]]]
+Groups = list[tuple[Symbols, NDArray[Any]]]
 """Numbers and the indices of their tables, in the order in which they are coded."""
 
 
@@ -58,7 +58,7 @@ def read(model: AnyModel, reader: SymbolReader, quality: float, h: int, w: int) 
     if has_context(model):
         groups: Groups = []
 
-        def numbers(index: NDArray[np.int64]) -> Symbols:
+        def numbers(index: NDArray[Any]) -> Symbols:
             groups.append((reader.read(index), index))
             return groups[-1][0]
 

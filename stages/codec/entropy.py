@@ -19,7 +19,7 @@ Where the tables of some symbols follow from other symbols, as with a hyperprior
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,7 @@ class CodingTables:
         self.offsets: Ints = _int32("offsets", offsets)
         self._check()
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
-        self._models: dict[int, Any] = {}
+        self._models: list[Any] = [None] * len(self.lengths)
         cheapest = np.maximum.reduceat(self.frequencies, self._starts[:-1])
         self._least_bits = -np.log2(cheapest / TOTAL)
 
@@ -104,18 +104,18 @@ class CodingTables:
         cost = PRECISION - np.log2(self.frequencies[self._starts[tables] + entries])
         return float(cost.sum() + PRECISION * np.count_nonzero(entries == self.lengths[tables] - 1))
 
-    def least_bits(self, index: ArrayLike, repeat: int = 1) -> float:
-        """What the cheapest possible symbols would cost: a shorter stream can't be a real one."""
-        return float(self._least_bits[np.asarray(index)].sum() * repeat)
+    def least_bits(self, index: ArrayLike, repeat: ArrayLike = 1) -> float:
+        """What the cheapest possible symbols would cost, so many of each: a shorter stream can't be a real one."""
+        return float((self._least_bits[np.asarray(index)] * repeat).sum())
 
-    def model(self, index: int) -> Any:
-        """The coder's model of one table, made when first used and kept."""
-        found = self._models.get(index)
-        if found is None:
-            # `perfect=False` is the construction that the module's docstring specifies; it never optimises in float.
-            found = _model.Categorical(self.table(index) / float(TOTAL), perfect=False)
-            self._models[index] = found
-        return found
+    def models(self, used: NDArray[np.int64]) -> list[Any]:
+        """The coder's models of some tables, made when first used and kept."""
+        return [self._models[table] or self._model(table) for table in used.tolist()]
+
+    def _model(self, table: int) -> Any:
+        # `perfect=False` is the construction that the module's docstring specifies; it never optimises in float.
+        self._models[table] = _model.Categorical(self.table(table) / float(TOTAL), perfect=False)
+        return self._models[table]
 
     def _check(self) -> None:
         lengths, offsets = self.lengths, self.offsets
@@ -167,32 +167,35 @@ class SymbolReader:
             raise BitstreamError(f"the {len(data)} coded bytes are damaged: words have four bytes each")
         self._data, self._tables = data, tables
         self._decoder = _queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
-        self._read: list[tuple[Ints, _Order]] = []
+        self._read: list[tuple[Ints, Ints, _Order]] = []
         self._least = 0.0
 
     def read(self, index: ArrayLike, repeat: int = 1) -> Ints:
         """The next group, (len(index) * repeat,); BitstreamError where the bytes can't hold it."""
-        runs = np.asarray(index, dtype=np.int64).reshape(-1)
-        self._least += self._tables.least_bits(runs, repeat)
+        runs = _indices(index)
+        order = _Order.of(runs, repeat, self._tables)
+        self._least += self._tables.least_bits(order.used, order.counts)
         if self._least * 0.99 > 8 * len(self._data) + 128:
             count = runs.size * repeat
             raise BitstreamError(
                 f"{len(self._data)} coded bytes can't hold {count} symbols, which need {self._least:.0f} bits"
             )
-        order = _Order.of(runs, repeat, self._tables)
         try:
-            symbols = _decode_sorted(self._decoder, order)
+            entries, raw = _decode_sorted(self._decoder, order)
         except (AssertionError, ValueError) as error:  # constriction's answer to words that no encoder writes
             raise BitstreamError(f"the {len(self._data)} coded bytes are damaged: {error}") from error
-        self._read.append((symbols, order))
+        self._read.append((entries, raw, order))
+        symbols = entries + order.of_each(self._tables.offsets)
+        if raw.size:
+            symbols[order.escaped(entries)] = raw
         return order.unsorted(symbols)
 
     def close(self) -> None:
         """BitstreamError unless the bytes are exactly what an encoder makes of everything that was read."""
         encoder = _queue.RangeEncoder()
-        for symbols, order in self._read:
-            _encode_sorted(encoder, symbols, order)
-        if _trimmed(encoder.get_compressed()) != self._data:
+        for entries, raw, order in self._read:
+            _encode_sorted(encoder, entries, raw, order)
+        if _trimmed(encoder.get_compressed()) != self._data or not all(_escaped_rightly(*read) for read in self._read):
             raise BitstreamError(
                 f"the {len(self._data)} coded bytes are damaged: the decoded symbols would be coded differently"
             )
@@ -210,13 +213,16 @@ class _Order:
     used: NDArray[np.int64]
     counts: NDArray[np.int64]
     """Symbols of each table in use."""
+    models: list[Any]
+    """The coder's, of each table in use."""
 
     @classmethod
-    def of(cls, runs: NDArray[np.int64], repeat: int, tables: CodingTables) -> _Order:
+    def of(cls, runs: NDArray[Any], repeat: int, tables: CodingTables) -> _Order:
         counts = np.bincount(runs, minlength=1)
         used = np.flatnonzero(counts)
         narrow = runs.astype(np.uint16) if counts.size <= 1 << 16 else runs  # sorted by radix: ten times faster
-        return cls(tables, np.argsort(narrow, kind="stable"), repeat, used, counts[used] * repeat)
+        order = np.argsort(narrow, kind="stable")
+        return cls(tables, order, repeat, used, counts[used] * repeat, tables.models(used))
 
     def sorted(self, symbols: Ints) -> Ints:
         """Symbols in the order in which they are coded."""
@@ -234,41 +240,50 @@ class _Order:
         found: Ints = np.repeat(values[self.used], self.counts)
         return found
 
-    def shares(self) -> Iterator[tuple[Any, slice]]:
-        """The coder's model of each table in use, with its place among the sorted symbols."""
-        stop = 0
-        for table, count in zip(self.used.tolist(), self.counts.tolist(), strict=True):
-            stop += count
-            yield self.tables.model(table), slice(stop - count, stop)
+    def escaped(self, entries: Ints) -> NDArray[np.bool_]:
+        """Which of the sorted entries are the escape, the last of their table."""
+        found: NDArray[np.bool_] = entries == self.of_each(self.tables.lengths) - 1
+        return found
 
 
 def _encode(encoder: Any, symbols: ArrayLike, index: ArrayLike, tables: CodingTables) -> None:
     flat = np.asarray(symbols, dtype=np.int32).reshape(-1)
     if flat.size and (flat.min() < _LOWEST or flat.max() > _HIGHEST):
         raise CodecError(f"a latent value is outside {_LOWEST} to {_HIGHEST}: is the picture finite and within [0, 1]?")
-    runs = np.asarray(index, dtype=np.int64).reshape(-1)
+    runs = _indices(index)
     order = _Order.of(runs, _repeat(flat.size, runs.size), tables)
-    _encode_sorted(encoder, order.sorted(flat), order)
+    ordered = order.sorted(flat)
+    entries = _entries(ordered, order.of_each(tables.offsets), order.of_each(tables.lengths))
+    _encode_sorted(encoder, entries, ordered[order.escaped(entries)], order)
 
 
-def _encode_sorted(encoder: Any, symbols: Ints, order: _Order) -> None:
-    entries = _entries(symbols, order.of_each(order.tables.offsets), order.of_each(order.tables.lengths))
-    for model, share in order.shares():
-        encoder.encode(entries[share], model)
-    raw = symbols[entries == order.of_each(order.tables.lengths) - 1]
+def _encode_sorted(encoder: Any, entries: Ints, raw: Ints, order: _Order) -> None:
+    """`raw`: the symbols that were escaped."""
+    start = 0
+    for model, count in zip(order.models, order.counts.tolist(), strict=True):
+        encoder.encode(entries[start : start + count], model)
+        start += count
     if raw.size:
         encoder.encode((raw - _LOWEST).astype(np.int32), _model.Uniform(_RAW))
 
 
-def _decode_sorted(decoder: Any, order: _Order) -> Ints:
-    entries = np.empty(int(order.counts.sum()), np.int32)
-    for model, share in order.shares():
-        entries[share] = decoder.decode(model, share.stop - share.start)
-    symbols: Ints = entries + order.of_each(order.tables.offsets)
-    escapes = entries == order.of_each(order.tables.lengths) - 1
-    if count := int(np.count_nonzero(escapes)):
-        symbols[escapes] = decoder.decode(_model.Uniform(_RAW), count) + _LOWEST
-    return symbols
+def _decode_sorted(decoder: Any, order: _Order) -> tuple[Ints, Ints]:
+    """The entries, and the symbols that were escaped."""
+    decode = decoder.decode
+    parts = [decode(model, count) for model, count in zip(order.models, order.counts.tolist(), strict=True)]
+    entries = np.concatenate(parts) if parts else np.empty(0, np.int32)
+    escapes = int(np.count_nonzero(order.escaped(entries)))
+    raw = decode(_model.Uniform(_RAW), escapes) + _LOWEST if escapes else np.empty(0, np.int32)
+    return entries, raw
+
+
+def _escaped_rightly(entries: Ints, raw: Ints, order: _Order) -> bool:
+    """Whether every symbol that was escaped lies outside its table."""
+    if not raw.size:
+        return True
+    escapes = order.escaped(entries)
+    offsets, lengths = (order.of_each(t)[escapes] for t in (order.tables.offsets, order.tables.lengths))
+    return bool((_entries(raw, offsets, lengths) == lengths - 1).all())
 
 
 def _entries(symbols: Ints, offsets: Ints, lengths: Ints) -> Ints:
@@ -279,12 +294,18 @@ def _entries(symbols: Ints, offsets: Ints, lengths: Ints) -> Ints:
     return found
 
 
-def _aligned(symbols: ArrayLike, index: ArrayLike, tables: int) -> tuple[Ints, NDArray[np.int64]]:
+def _aligned(symbols: ArrayLike, index: ArrayLike, tables: int) -> tuple[Ints, NDArray[Any]]:
     flat = np.asarray(symbols, dtype=np.int32).reshape(-1)
-    runs = np.asarray(index, dtype=np.int64).reshape(-1)
+    runs = _indices(index)
     if runs.size and not 0 <= runs.min() <= runs.max() < tables:
         raise ValueError(f"table indices from {runs.min()} to {runs.max()}, but there are {tables} tables")
     return flat, np.repeat(runs, _repeat(flat.size, runs.size))
+
+
+def _indices(index: ArrayLike) -> NDArray[Any]:
+    """Flat, of whatever kind of integer."""
+    flat = np.asarray(index).reshape(-1)
+    return flat if flat.size else flat.astype(np.int64)
 
 
 def _repeat(symbols: int, runs: int) -> int:

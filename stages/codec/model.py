@@ -131,13 +131,11 @@ class ContextModel(Network, Protocol):
     def analyse(self, x: Tensor, quality: float) -> Tensor:
         """As in `Model`."""
 
-    def residuals(
-        self, symbols: NDArray[np.int32], quality: float
-    ) -> list[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+    def residuals(self, symbols: NDArray[np.int32], quality: float) -> list[tuple[NDArray[np.int32], NDArray[Any]]]:
         """What is coded for symbols (C, h, w): groups of numbers, each number with the index of its table."""
 
     def restored(
-        self, read: Callable[[NDArray[np.int64]], NDArray[np.int32]], quality: float, h: int, w: int
+        self, read: Callable[[NDArray[Any]], NDArray[np.int32]], quality: float, h: int, w: int
     ) -> NDArray[np.int32]:
         """Symbols (C, h, w), from a reader of the numbers that belong to table indices, one group after the other.
 

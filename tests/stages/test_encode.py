@@ -73,8 +73,10 @@ def test_references_are_sent_ahead_of_their_frame_at_intervals_of_capture_time(c
     assert noted == len(packets[1].payload), "the original's bytes are none of the frame's"
 
 
-def test_open_takes_the_threads_of_the_node(context: Context):
-    opened(replace(context, threads=2))
+def test_the_cores_of_the_node_are_claimed_by_the_thread_that_encodes(context: Context):
+    stage = opened(replace(context, threads=2))
+    assert torch.get_num_threads() == 1, "whoever opens it has no team of threads"
+    list(stage.process(frame(0)))
     assert torch.get_num_threads() == 2
 
 

@@ -147,8 +147,8 @@ class FloatContext(nn.Module):
         for layers in self._all():
             own = layers.like[0]
             channels = slice(own.one.first, own.one.last)
-            places = [np.flatnonzero(integer.grid(own.one.where, *s.shape[1:])) for s in symbols]
-            inputs = [k.around(p, own) for k, p in zip(known, places, strict=True)]
+            places = [k.places.positions(own.one.where) for k in known]
+            inputs = [k.around(own) for k in known]
             counts = torch.tensor([len(p) for p in places])
             owner = torch.arange(len(latents)).repeat_interleave(counts)
             q = torch.tensor(quality)[owner]
@@ -159,7 +159,7 @@ class FloatContext(nn.Module):
             mass = self.mass(distance, change + base[q, channels])
             total = total.index_add(0, owner, -mass.clamp_min(1e-7).log2().sum(1))
             for k, n, p in zip(known, numbers, places, strict=True):
-                k.add(n[p, channels], p, channels)
+                k.add(n[p, channels], own.one.where, channels)
         return total
 
 

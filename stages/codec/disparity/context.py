@@ -23,13 +23,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["PASSES", "TABLES", "Context", "Known", "Layers", "Pass", "Step", "grid", "plan", "residuals", "restored"]
+__all__ = [
+    "PASSES",
+    "TABLES",
+    "Context",
+    "Known",
+    "Layers",
+    "Pass",
+    "Places",
+    "Step",
+    "grid",
+    "places",
+    "plan",
+    "residuals",
+    "restored",
+]
 
 Ints = NDArray[np.int32]
 
@@ -126,10 +142,10 @@ class Step:
     positions: NDArray[np.int64]
     """(P,) row * w + column"""
     channels: slice
-    index: NDArray[np.int64]
+    index: NDArray[np.uint16]
     """(P, n): each symbol's table"""
     mean: Ints
-    """(P, n): what is subtracted from each symbol"""
+    """(P, m): what is subtracted from each symbol of the first m channels"""
 
 
 class Layers(nn.Module):
@@ -180,7 +196,50 @@ class Layers(nn.Module):
         parts = weight.split_with_sizes([a * b for a, b in self.shapes.values()])
         return [part.view(shape) for part, shape in zip(parts, self.shapes.values(), strict=True)]
 
-    def forward(self, features: Tensor, values: Tensor, quality: int, base: Tensor) -> tuple[Tensor, Tensor]:
+    def network(self, kind: torch.dtype) -> Network:
+        """The same, ready to be computed with numbers of that type.
+
+        Shifts and roundings are moved into the weights: powers of two, which leave all sums as exact as they are.
+        """
+        enter, inner, leave, around, value = self._matrices(self.get_buffer("weight").to(kind))
+        enter_bias, inner_bias, bias = self.get_buffer("bias").to(kind).split_with_sizes(list(self.biases.values()))
+        shifts = self.get_buffer("shift").clamp(1, 20).tolist()
+        to_enter, to_inner, to_level, to_mean = (2.0**-shift for shift in shifts)
+        level = to_level / FINE
+        return Network(
+            like=self,
+            enter=enter[:-1] * to_enter,
+            enter_quality=enter[-1] * to_enter,
+            enter_bias=enter_bias * to_enter + 0.5,
+            inner=inner * to_inner,
+            inner_bias=inner_bias * to_inner + 0.5,
+            level=leave[:, : self.outputs] * level,
+            level_bias=bias[: self.outputs] * level,
+            around=around * level,
+            mean=leave[:, self.outputs :] * to_mean,
+            mean_bias=bias[self.outputs :] * to_mean + 0.5,
+            value=value * to_mean,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """`Layers` with all integers held in floats, and scaled so that what is kept of a sum is its whole part."""
+
+    like: Layers
+    enter: Tensor
+    enter_quality: Tensor
+    enter_bias: Tensor
+    inner: Tensor
+    inner_bias: Tensor
+    level: Tensor
+    level_bias: Tensor
+    around: Tensor
+    mean: Tensor
+    mean_bias: Tensor
+    value: Tensor
+
+    def __call__(self, features: Tensor, values: Tensor, quality: int, base: Tensor) -> tuple[Tensor, Tensor]:
         """(P, 9, inputs + 1), (P, 25, signed), base (n,) -> levels (P, n) from 0 on, means (P, means) in quarters.
 
         The n first channels of the pass are wanted. Both are integers in the floating type of the inputs.
@@ -189,23 +248,19 @@ class Layers(nn.Module):
             return self._tables(features, values, quality, base)
 
     def _tables(self, features: Tensor, values: Tensor, quality: int, base: Tensor) -> tuple[Tensor, Tensor]:
-        count, kind, wanted = len(features), features.dtype, len(base)
-        enter, inner, leave, around, value = self._matrices(self.get_buffer("weight").to(kind))
-        bias = self.get_buffer("bias").to(kind).split_with_sizes(list(self.biases.values()))
-        shifts = self.get_buffer("shift").clamp(1, 20).tolist()
-        first = bias[0] + enter[-1] * (2 * quality - (QUALITIES - 1))
-        x = _activated(torch.addmm(first, features.reshape(count, -1), enter[:-1]), shifts[0])
-        x = _activated(torch.addmm(bias[1], x, inner), shifts[1])
-        level = torch.addmm(bias[2][:wanted] + base.to(kind) * 2.0 ** shifts[2], x, leave[:, :wanted])
-        if own := min(self.own, wanted):
-            near = features[:, :, self.one.first + 1 : self.one.first + 1 + own]
-            level[:, :own] += (near * around[:, :own]).sum(1)
-        level.mul_(2.0 ** -shifts[2] / FINE).floor_().clamp_(0, LEVELS - 1)
-        if not self.means:
+        wanted, start = len(base), self.like.one.first + 1
+        first = torch.add(self.enter_bias, self.enter_quality, alpha=2 * quality - (QUALITIES - 1))
+        x = torch.addmm(first, features.flatten(1), self.enter).floor_().clamp_(0, ACTIVATION_LIMIT)
+        x = torch.addmm(self.inner_bias, x, self.inner).floor_().clamp_(0, ACTIVATION_LIMIT)
+        usual = torch.add(self.level_bias[:wanted], base, alpha=1 / FINE)
+        level = torch.addmm(usual, x, self.level[:, :wanted])
+        if own := min(self.like.own, wanted):
+            level[:, :own] += (features[:, :, start : start + own] * self.around[:, :own]).sum(1)
+        level.floor_().clamp_(0, LEVELS - 1)
+        if not self.like.means:
             return level, level[:, :0]
-        mean = torch.addmm(bias[2][self.outputs :], x, leave[:, self.outputs :])
-        mean += values.reshape(count, -1) @ value
-        return level, _rescaled(mean, shifts[3]).clamp_(-MEAN_LIMIT, MEAN_LIMIT)[:, :wanted]
+        mean = torch.addmm(self.mean_bias, x, self.mean).addmm_(values.flatten(1), self.value)
+        return level, mean.floor_().clamp_(-MEAN_LIMIT, MEAN_LIMIT)[:, :wanted]
 
 
 class Context(nn.Module):
@@ -214,6 +269,7 @@ class Context(nn.Module):
     def __init__(self, channels: int, hidden: int = HIDDEN) -> None:
         super().__init__()
         self.channels, self.hidden = channels, hidden
+        self._made: tuple[torch.device, torch.dtype, int, list[Network]] | None = None
         self.layers = nn.ModuleList(Layers(one, hidden) for one in plan(channels))
         self.register_buffer("level", torch.zeros(QUALITIES, channels, dtype=torch.int16))
         """The usual level of each channel at each whole quality, which magnitudes are judged by."""
@@ -230,17 +286,24 @@ class Context(nn.Module):
         whole = min(max(math.floor(quality + 0.5), 0), QUALITIES - 1)
         base = self.get_buffer("base")[whole]
         known = Known(self.get_buffer("level")[whole], self.get_buffer("feature"), h, w)
-        places = {where: np.flatnonzero(grid(where, h, w)) for where in {layers.one.where for layers in self._all()}}
-        for layers in self._all():
-            positions, channels = places[layers.one.where], slice(layers.one.first, min(layers.one.last, active))
+        for network in self._networks():
+            one = network.like.one
+            positions, channels = known.places.positions(one.where), slice(one.first, min(one.last, active))
             if positions.size and channels.start < channels.stop:
-                level, mean = layers(*known.around(positions, layers), whole, base[channels])
-                index = level.to("cpu", torch.int64).numpy() * FRACTIONS + 1
-                quarters = mean.to("cpu", torch.int32).numpy()
-                means = np.zeros(index.shape, np.int32)
-                means[:, : quarters.shape[1]] = (quarters + 1) >> 2
-                index[:, : quarters.shape[1]] += quarters - 4 * means[:, : quarters.shape[1]]
-                known.add((yield Step(positions, channels, index, means)), positions, channels)
+                level, mean = network(*known.around(network.like), whole, base[channels])
+                subtracted = (mean + 1).mul_(0.25).floor_()
+                index = level.mul_(FRACTIONS).add_(1)
+                index[:, : mean.shape[1]] += mean - 4 * subtracted
+                tables = index.to("cpu", torch.int16).numpy().view(np.uint16)
+                known.add((yield Step(positions, channels, tables, _integers(subtracted))), one.where, channels)
+
+    def _networks(self) -> list[Network]:
+        """Made when first asked for, and again when weights have changed."""
+        device = self.get_buffer("base").device
+        kind, version = _exact(device), sum(buffer._version for buffer in self.layers.buffers())
+        if self._made is None or self._made[:3] != (device, kind, version):
+            self._made = device, kind, version, [layers.network(kind) for layers in self._all()]
+        return self._made[3]
 
     def _all(self) -> list[Layers]:
         return [layers for layers in self.layers if isinstance(layers, Layers)]
@@ -255,82 +318,116 @@ class Context(nn.Module):
                 )
 
 
+class Places:
+    """Where the positions of each grid and their neighbours lie in maps with a margin, for pictures of one size."""
+
+    def __init__(self, h: int, w: int, device: torch.device) -> None:
+        self._h, self._w, self._device = h, w, device
+        self._stride = w + 2 * MARGIN
+        self.count = (h + 2 * MARGIN) * self._stride
+        self._positions: dict[str, NDArray[np.int64]] = {}
+        self._cells: dict[str, Tensor] = {}
+        self._near: dict[tuple[str, int, int], Tensor] = {}
+
+    def positions(self, where: str) -> NDArray[np.int64]:
+        """(P,) row * w + column"""
+        if where not in self._positions:
+            self._positions[where] = np.flatnonzero(grid(where, self._h, self._w))
+        return self._positions[where]
+
+    def cells(self, where: str) -> Tensor:
+        """(P,) in a flattened map"""
+        if where not in self._cells:
+            rows, columns = np.divmod(self.positions(where), self._w)
+            found = torch.from_numpy((rows + MARGIN) * self._stride + columns + MARGIN)
+            self._cells[where] = found.to(self._device)
+        return self._cells[where]
+
+    def near(self, where: str, reach: int, spread: int) -> Tensor:
+        """(P * taps,): cells of (2 * reach + 1)^2 taps around each, `spread` apart"""
+        key = where, reach, spread
+        if key not in self._near:
+            steps = torch.arange(-reach, reach + 1, device=self._device) * spread
+            taps = (steps[:, None] * self._stride + steps).reshape(-1)
+            self._near[key] = (self.cells(where)[:, None] + taps).reshape(-1).int()
+        return self._near[key]
+
+
+@lru_cache(maxsize=2)
+def places(h: int, w: int, device: torch.device) -> Places:
+    """Kept for the two last sizes: a stream has one."""
+    return Places(h, w, device)
+
+
 class Known:
     """Maps of what is decoded, zero where nothing is, with a margin."""
 
     def __init__(self, level: Tensor, feature: Tensor, h: int, w: int) -> None:
         """`level` (C,): the usual ones at the quality; `feature` (LEVELS, MAGNITUDES)."""
+        self.places = places(h, w, level.device)
         self._kind = _exact(level.device)
         self._inputs = min(len(level), INPUT_CHANNELS)
-        self._w, self._stride = w, w + 2 * MARGIN
-        cells = (h + 2 * MARGIN) * self._stride
         usual = level[: self._inputs].long().clamp(0, LEVELS - 1)
         self._feature = feature[usual].to(self._kind).clamp_(-FEATURE_LIMIT, FEATURE_LIMIT)
-        self._features = level.new_zeros(cells, self._inputs + 1, dtype=self._kind)
-        self._values = level.new_zeros(cells, min(len(level), SIGNED_CHANNELS), dtype=self._kind)
-        self._features[self._cells(np.arange(h * w)), 0] = FEATURE_SCALE  # marks what lies within the picture
+        self._features = level.new_zeros(self.places.count, self._inputs + 1, dtype=self._kind)
+        self._values = level.new_zeros(self.places.count, min(len(level), SIGNED_CHANNELS), dtype=self._kind)
+        self._features[self.places.cells("all"), 0] = FEATURE_SCALE  # marks what lies within the picture
 
-    def around(self, positions: NDArray[np.int64], layers: Layers) -> tuple[Tensor, Tensor]:
-        """What `Layers` takes, for these positions."""
-        cells = self._cells(positions)
-        near = cells[:, None] + self._taps(1, layers.one.spread)
-        features = self._features[:, : layers.inputs + 1].index_select(0, near.reshape(-1))
-        features = features.reshape(len(positions), 9, -1)
+    def around(self, layers: Layers) -> tuple[Tensor, Tensor]:
+        """What the network of a pass takes, (P, 9, inputs + 1) and (P, 25, signed)."""
+        where, spread = layers.one.where, layers.one.spread
+        features = self._features[:, : layers.inputs + 1].index_select(0, self.places.near(where, 1, spread))
+        features = torch.unflatten(features, 0, (-1, 9))
         if not layers.means:
             return features, features[:, :0, :0]
-        near = cells[:, None] + self._taps(2, layers.one.spread)
-        values = self._values[:, : layers.signed].index_select(0, near.reshape(-1))
-        return features, values.reshape(len(positions), 25, -1)
+        values = self._values[:, : layers.signed].index_select(0, self.places.near(where, 2, spread))
+        return features, torch.unflatten(values, 0, (-1, 25))
 
-    def add(self, symbols: Ints, positions: NDArray[np.int64], channels: slice) -> None:
+    def add(self, symbols: Ints, where: str, channels: slice) -> None:
         """Enter decoded symbols (P, n)."""
-        cells, device = self._cells(positions), self._features.device
+        cells = self.places.cells(where)
         last = min(channels.stop, self._inputs)
         if channels.start < last:
-            kept = torch.from_numpy(np.abs(symbols[:, : last - channels.start].astype(np.int64))).to(device)
-            table = self._feature[channels.start : last]
-            found = table.gather(1, kept.clamp_(0, MAGNITUDES - 1).T).T
-            self._features[cells, channels.start + 1 : last + 1] = found
+            kept = torch.from_numpy(symbols[:, : last - channels.start]).to(cells.device, torch.int64).abs()
+            found = self._feature[channels.start : last].gather(1, kept.clamp_(0, MAGNITUDES - 1).T).T
+            self._features[:, channels.start + 1 : last + 1].index_copy_(0, cells, found)
         last = min(channels.stop, self._values.shape[1])
         if channels.start < last:
-            kept = torch.from_numpy(symbols[:, : last - channels.start]).to(device, self._kind)
-            self._values[cells, channels.start : last] = kept.clamp_(-VALUE_LIMIT, VALUE_LIMIT)
-
-    def _cells(self, positions: NDArray[np.int64]) -> Tensor:
-        rows, columns = np.divmod(positions, self._w)
-        return torch.from_numpy((rows + MARGIN) * self._stride + columns + MARGIN).to(self._features.device)
-
-    def _taps(self, reach: int, spread: int) -> Tensor:
-        steps = torch.arange(-reach, reach + 1, device=self._features.device) * spread
-        return (steps[:, None] * self._stride + steps).reshape(-1)
+            kept = torch.from_numpy(symbols[:, : last - channels.start]).to(cells.device, self._kind)
+            self._values[:, channels.start : last].index_copy_(0, cells, kept.clamp_(-VALUE_LIMIT, VALUE_LIMIT))
 
 
-def residuals(context: Context, symbols: Ints, quality: float) -> list[tuple[Ints, NDArray[np.int64]]]:
+def residuals(context: Context, symbols: Ints, quality: float) -> list[tuple[Ints, NDArray[Any]]]:
     """What an encoder codes for symbols (C, h, w): groups of numbers, each number with its table.
 
     The first is the number of active channels, so that neither side spends time on those that are zero.
     """
     _, h, w = symbols.shape
     active = int(np.flatnonzero(symbols.any((1, 2)))[-1]) + 1 if symbols.any() else 0
-    groups = [(np.array([active], np.int32), np.array([TABLES]))]
+    groups: list[tuple[Ints, NDArray[Any]]] = [(np.array([active], np.int32), np.array([TABLES]))]
     by_position = np.ascontiguousarray(symbols[:active].reshape(active, h * w).T)
 
     def take(step: Step) -> Ints:
         chosen = by_position[step.positions, step.channels]
-        groups.append(((chosen - step.mean).reshape(-1), step.index.reshape(-1)))
+        numbers = chosen.copy()
+        numbers[:, : step.mean.shape[1]] -= step.mean
+        groups.append((numbers.reshape(-1), step.index.reshape(-1)))
         return chosen
 
     _walk(context(quality, h, w, active), take)
     return groups
 
 
-def restored(context: Context, read: Callable[[NDArray[np.int64]], Ints], quality: float, h: int, w: int) -> Ints:
+def restored(context: Context, read: Callable[[NDArray[Any]], Ints], quality: float, h: int, w: int) -> Ints:
     """Symbols (C, h, w) from a reader that gives the numbers for table indices, one group after the other."""
     active = min(max(int(read(np.array([TABLES]))[0]), 0), context.channels)  # whatever a forged payload says
     symbols = np.zeros((context.channels, h * w), np.int32)
 
     def take(step: Step) -> Ints:
-        chosen = read(step.index.reshape(-1)).reshape(step.index.shape) + step.mean
+        chosen = read(step.index.reshape(-1)).reshape(step.index.shape)
+        if step.mean.size:
+            chosen = chosen.copy()
+            chosen[:, : step.mean.shape[1]] += step.mean
         symbols[step.channels, step.positions] = chosen.T
         return chosen
 
@@ -347,13 +444,8 @@ def _walk(steps: Generator[Step, Ints, None], take: Callable[[Step], Ints]) -> N
             step = None
 
 
-def _activated(sums: Tensor, shift: int) -> Tensor:
-    return _rescaled(sums, shift).clamp_(0, ACTIVATION_LIMIT)
-
-
-def _rescaled(sums: Tensor, shift: int) -> Tensor:
-    """Divided by 2^shift, rounded half up."""
-    return sums.add_(2.0 ** (shift - 1)).mul_(2.0**-shift).floor_()
+def _integers(t: Tensor) -> Ints:
+    return t.to("cpu", torch.int32).numpy()
 
 
 def _exact(device: torch.device) -> torch.dtype:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from stages.codec.disparity.blocks import DepthConvBlock, cells, interpolated
+from stages.codec.disparity.blocks import DepthConvBlock, Pointwise, cells, interpolated, raised
 
 __all__ = ["Unaided"]
 
@@ -27,25 +27,24 @@ class Unaided(nn.Module):
 
     def __init__(self, latent: int, trunk: int, head: int, anchors: int) -> None:
         super().__init__()
-        self.up = nn.Sequential(nn.Conv2d(latent, 4 * trunk, 1), nn.PixelShuffle(2))
+        self.up = nn.Sequential(Pointwise(latent, 4 * trunk), nn.PixelShuffle(2))
         self.film = nn.Parameter(torch.zeros(anchors, trunk))
         self.trunk_1 = nn.Sequential(*(DepthConvBlock(trunk) for _ in range(3)))
-        self.fuse = nn.Conv2d(trunk + 192, trunk, 1)
+        self.fuse = Pointwise(trunk + 192, trunk)
         self.trunk_2 = nn.Sequential(*(DepthConvBlock(trunk) for _ in range(5)))
-        self.to_4 = nn.Sequential(nn.Conv2d(trunk, 192, 1), nn.PixelShuffle(2))
-        self.head = nn.Sequential(nn.Conv2d(48 + 48, head, 1), DepthConvBlock(head), DepthConvBlock(head))
-        self.out = nn.Sequential(nn.Conv2d(head, 48, 1), nn.PixelShuffle(4))
+        self.to_4 = nn.Sequential(Pointwise(trunk, 192), nn.PixelShuffle(2))
+        self.head = nn.Sequential(Pointwise(48 + 48, head), DepthConvBlock(head), DepthConvBlock(head))
+        self.out = nn.Sequential(Pointwise(head, 48), nn.PixelShuffle(4))
 
-    def forward(self, latent: Tensor, x_linear: Tensor, place: Tensor) -> Tensor:
+    def forward(self, latent: Tensor, at_8: Tensor, x_linear: Tensor, place: Tensor) -> Tensor:
         """x_hat (B, 3, H, W), not clamped, of an unscaled latent (B, C, H / 16, W / 16) and the linear picture.
 
-        `place` (B,): quality in [0, 1].
+        That is given twice: in cells of 8 and as it is. `place` (B,): quality in [0, 1].
         """
-        h = self.trunk_1(self.up(latent) * (1 + interpolated(self.film, place))[:, :, None, None])
-        h = self.trunk_2(self.fuse(torch.cat([h, cells(x_linear, 8, h.dtype)], 1)))
-        h = self.to_4(h)
-        out: Tensor = self.out(self.head(torch.cat([h, cells(x_linear, 4, h.dtype)], 1)))
-        return x_linear + out
+        h = self.trunk_1(raised(self.up, latent) * (1 + interpolated(self.film, place))[:, :, None, None])
+        h = self.to_4(self.trunk_2(self.fuse(h, at_8.to(h.dtype))))
+        out: Tensor = self.out(self.head[1:](self.head[0](h, cells(x_linear, 4, h.dtype))))
+        return out.float().add_(x_linear)
 
     @torch.no_grad()
     def take_over(self, shared: Mapping[str, Tensor]) -> None:

@@ -146,7 +146,7 @@ def test_a_pass_equals_whole_numbers_in_any_order(seed: int) -> None:
         values = rng.integers(-255, 256, (11, 25 if layers.means else 0, layers.signed if layers.means else 0))
         base = rng.integers(0, 900, layers.outputs)
         floats = (torch.from_numpy(a.astype(np.float32)) for a in (features, values))
-        level, mean = layers(*floats, 40, torch.from_numpy(base))
+        level, mean = layers.network(torch.float32)(*floats, 40, torch.from_numpy(base))
         expected = by_whole_numbers(layers, features, values, 40, base, rng)
         np.testing.assert_array_equal(level.numpy(), expected[0])
         np.testing.assert_array_equal(mean.numpy(), expected[1])

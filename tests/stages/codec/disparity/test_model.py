@@ -39,7 +39,9 @@ def test_analysis_is_the_same_with_and_without_gradients(model: Disparity) -> No
 def test_linear_synthesis_is_the_transposed_convolution(model: Disparity) -> None:
     latent = torch.randn(2, 8, 3, 5)
     expected = F.conv_transpose2d(latent, model.synthesis, stride=16)[:, :, 8:-8, 8:-8]
-    torch.testing.assert_close(model.g_s_linear(latent), expected + model.mean[:, None, None], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        F.pixel_shuffle(model.linear_cells(latent), 8), expected + model.mean[:, None, None], rtol=1e-4, atol=1e-4
+    )
 
 
 def test_steps_fall_with_quality_and_span_what_was_set(model: Disparity) -> None:
@@ -99,7 +101,8 @@ def test_network_without_side_view_begins_as_what_both_cases_share(model: Dispar
     unaided.take_over(model.state_dict())
     with torch.no_grad():
         shared = model.g_s(latent, quality, None)
-        own = unaided(latent, model.g_s_linear(latent), quality / 63)
+        at_8 = model.linear_cells(latent)
+        own = unaided(latent, at_8, F.pixel_shuffle(at_8, 8), quality / 63)
     torch.testing.assert_close(own, shared.x_hat, rtol=1e-4, atol=1e-4)
 
 

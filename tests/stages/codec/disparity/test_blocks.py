@@ -1,0 +1,48 @@
+"""What is worked on in pieces, or without zeros, is what it would be at once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from stages.codec.disparity import blocks
+from stages.codec.disparity.blocks import DepthConvBlock, Pointwise, raised, used_channels
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("height", [1, 8, 9, 17, 24])
+def test_stripes_equal_the_whole(monkeypatch: pytest.MonkeyPatch, height: int) -> None:
+    monkeypatch.setattr(blocks, "STRIPE", 1)
+    block, x = DepthConvBlock(6), torch.randn(2, 6, height, 5).to(memory_format=torch.channels_last)
+    whole = block(x).detach()
+    with torch.no_grad():
+        torch.testing.assert_close(block(x.clone(memory_format=torch.preserve_format)), whole)
+
+
+def test_parts_equal_their_concatenation() -> None:
+    layer, parts = Pointwise(9, 4), [torch.randn(2, channels, 3, 5) for channels in (4, 2, 3)]
+    expected = F.conv2d(torch.cat(parts, 1), layer.weight, layer.bias)
+    torch.testing.assert_close(layer(*parts), expected)
+    expected.sum().backward()
+    by_convolution, layer.weight.grad = layer.weight.grad, None
+    layer(*parts).sum().backward()
+    torch.testing.assert_close(layer.weight.grad, by_convolution)
+
+
+@pytest.mark.parametrize("used", [[], [1], [0, 3, 4]])
+def test_channels_of_zeros_are_left_out(used: list[int]) -> None:
+    latent, up = torch.zeros(2, 5, 3, 4), nn.Sequential(Pointwise(5, 8), nn.PixelShuffle(2))
+    latent[1, used] = torch.randn(len(used), 3, 4)
+    assert used_channels(latent) is None, "with gradients all count"
+    expected = raised(up, latent).detach()
+    with torch.no_grad():
+        found = used_channels(latent)
+        assert found is not None
+        assert found.tolist() == used
+        torch.testing.assert_close(raised(up, latent), expected)
