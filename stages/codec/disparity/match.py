@@ -34,7 +34,7 @@ class Keys:
     features: Tensor
     """(B, H + margins, W + margins, C + 1), of length 1; the last channel is NEVER where there is nothing to choose"""
     values: Tensor
-    """(B, H + margins, W + margins, V): what is carried over"""
+    """(B, H + margins, W + margins, V + 2): what is carried over; two channels are left for what `Match` adds"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +86,24 @@ class RowSearch(nn.Module):
         query = _query(primary, self.log_temperature)
         reach = slice(first, first + n + self.left + self.right)
         rows = [slice(row, row + h) for row in range(self.rows)]
-        score = torch.cat([query @ side.features[:, row, reach].transpose(2, 3) for row in rows], 3).float()
-        score = score + self._bias(n)
-        weight = torch.cat([score, self.no_match.expand(*score.shape[:3], 1)], 3).softmax(3)
-        none, weight = weight[..., -1:], weight[..., :-1]
-        shares = torch.split(weight.to(side.values.dtype), reach.stop - reach.start, 3)
-        values = torch.stack([share @ side.values[:, row, reach] for share, row in zip(shares, rows, strict=True)]).sum(
-            0
-        )
-        best, index = weight.max(3, keepdim=True)
-        return _with(values, best, none), self._offset(weight.detach(), index)
+        scores = [query @ side.features[:, row, reach].transpose(2, 3) for row in rows]
+        weight = (torch.cat([*scores, torch.zeros_like(scores[0][..., :1])], 3).float() + self._bias(n)).softmax(3)
+        found = torch.zeros_like(side.values[:, :h, :n]).flatten(0, 1)
+        shares = torch.split(weight.to(found.dtype).flatten(0, 1), reach.stop - reach.start, 2)
+        for share, row in zip(shares[: self.rows], rows, strict=True):
+            found = torch.baddbmm(found, share, side.values[:, row, reach].flatten(0, 1))
+        best, index = weight[..., :-1].max(3, keepdim=True)
+        found = _with(torch.unflatten(found, 0, (-1, h)), best, weight[..., -1:])
+        return found, self._offset(weight.detach()[..., :-1], index)
 
     def _bias(self, n: int) -> Tensor:
-        """(n, rows * reach): each offset's learned bias, NEVER out of reach."""
+        """(n, rows * reach + 1): each offset's learned bias, NEVER out of reach; last "no match"."""
         device = self.bias.device
         offset = torch.arange(n + self.left + self.right, device=device) - torch.arange(n, device=device)[:, None]
         near = (offset >= 0) & (offset <= self.left + self.right)
         table = self.bias[offset.clamp(0, self.left + self.right)]
-        return torch.where(near[..., None], table, NEVER).transpose(1, 2).flatten(1)
+        table = torch.where(near[..., None], table, NEVER).transpose(1, 2).flatten(1)
+        return torch.cat([table, self.no_match.expand(n, 1)], 1)
 
     def _offset(self, weight: Tensor, index: Tensor) -> Tensor:
         """The best candidate's offset, its column refined by the weights of the two neighbours on its row."""
@@ -158,6 +158,7 @@ class WindowSearch(nn.Module):
         cells = primary.permute(0, 2, 3, 1).reshape(b * h // 2, 2, w // 2, 2, c)
         windows = self._window(centre, side).view(b * h // 2, w // 2, -1)
         bias = torch.where(self.near, self.bias[self.candidate], NEVER)
+        bias = torch.cat([bias, self.no_match.expand(4, 1)], 1)
         at_once = max(1, 2 * AT_ONCE // w) if primary.device.type == "cpu" else b * h // 2
         parts = [
             self._rows(*few, side, bias)
@@ -172,9 +173,8 @@ class WindowSearch(nn.Module):
         query = _query(primary.transpose(1, 2).reshape(rows * w, 4, c), self.log_temperature)
         places = windows.flatten(0, 1)
         key, values = (F.embedding(places, table.flatten(0, 2)) for table in (side.features, side.values))
-        score = (query @ key.transpose(1, 2)).float() + bias
-        weight = torch.cat([score, self.no_match.expand(len(score), 4, 1)], 2).softmax(2)
-        none, weight = weight[..., -1:], weight[..., :-1]
+        score = F.pad(query @ key.transpose(1, 2), (0, 1)).float() + bias
+        weight, none = torch.split(score.softmax(2), [key.shape[1], 1], 2)
         found = _with(weight.to(values.dtype) @ values, weight.amax(2, keepdim=True), none)
         some = weight.sum(2).clamp_min(1e-6)
         fine = torch.stack([(weight * self.dx).sum(2) / some, (weight * self.dy).sum(2) / some], 2)
@@ -211,7 +211,9 @@ def warp(picture: Tensor, offset: Tensor) -> Tensor:
 
 
 def _with(values: Tensor, best: Tensor, none: Tensor) -> Tensor:
-    return torch.cat([values, best.to(values.dtype), none.to(values.dtype)], -1)
+    """Fill in the two channels that are left."""
+    values[..., -2:-1], values[..., -1:] = best, none
+    return values
 
 
 def _query(primary: Tensor, log_temperature: Tensor) -> Tensor:
@@ -229,4 +231,4 @@ def _keys(side: Tensor, values: Tensor, use: Tensor, across: tuple[int, int], al
         size = features.shape[dim]
         features.narrow(dim, 0, start)[..., -1] = NEVER
         features.narrow(dim, size - end, end)[..., -1] = NEVER
-    return Keys(features.to(side.dtype), F.pad(values.permute(0, 2, 3, 1), (0, 0, *across, *along)))
+    return Keys(features.to(side.dtype), F.pad(values.permute(0, 2, 3, 1), (0, 2, *across, *along)))
