@@ -78,16 +78,32 @@ def test_symbols_survive_other_threads_and_other_kernels_over_2000_frames(contex
     picture = drive.render(3, "left")
     rng = np.random.default_rng(0)
     settings = [(threads, mkldnn) for threads in (1, 2) for mkldnn in (True, False)]
-    sent: list[tuple[bytes, torch.Tensor]] = []
+    sent: list[tuple[bytes, torch.Tensor]] = []  # with the symbols that come out of it where it was made
     for setting in settings:
         with kernels(*setting):
             for _ in range(500):
                 y, x, quality = rng.integers(0, 128), rng.integers(0, 576), float(rng.integers(0, 253)) / 4
                 crop = torch.from_numpy(picture[y : y + 64, x : x + 64]).permute(2, 0, 1)[None].float() / 255
-                sent.append((codec.encode(crop, quality), codec._model.analyse(crop, quality)))
+                payload = codec.encode(crop, quality)
+                sent.append((payload, codec.symbols(payload)))
     for i, setting in enumerate(settings):
         with kernels(*setting):
             assert all(torch.equal(codec.symbols(payload), symbols) for payload, symbols in sent[i::4])
+
+
+@pytest.mark.parametrize("name", [name for name in shipped() if name.startswith("disparity")])
+@pytest.mark.parametrize("quality", [0.0, 12.0, 24.0, 45.0])
+def test_channels_that_an_encoder_leaves_out_would_hold_next_to_nothing(context: Context, name: str, quality: float):
+    model, drive = load_codec(name, "cpu")._model, Synthetic(size=(640, 192))
+    drive.open(context)
+    x = torch.from_numpy(drive.render(3, "left")).permute(2, 0, 1)[None].float() / 255
+    with torch.inference_mode():
+        every = (model.g_a(x) / model.step(torch.tensor([quality]))).round().int()[0]
+    taken = model.analyse(x, quality)
+    left_out = np.setdiff1d(np.arange(len(every)), model._in_use(quality).numpy())
+    assert not taken[left_out].any()
+    assert (taken != every).float().mean() < 2e-4
+    assert len(left_out) > 40 or quality > 40
 
 
 def test_flipped_bits_of_payloads_are_dropped_or_decoded(context: Context):

@@ -37,6 +37,11 @@ KERNEL = 32
 BORDER = (KERNEL - STRIDE) // 2
 CELL = 8
 """The linear picture is made in cells of that size, in which the border is one cell and a patch has 4 x 4."""
+UNUSED_FOR = 12
+"""Qualities: a channel whose symbols are still zero (but for one in thousands) at a quality so much higher is left out.
+
+Measured on 23 pictures of 256 x 128 at six qualities: at most 0.0015 dB and 0.1 % of the bytes, both fewer.
+"""
 AT_ONCE = 4
 """Rows of the latent that the linear picture is made of together."""
 FOREIGN = 0.3
@@ -182,13 +187,16 @@ class Disparity(nn.Module):
         mass = self.prior.interval(by_channel(latent), by_channel(step.expand_as(latent))).clamp_min(LEAST_LIKELIHOOD)
         return -mass.log2().reshape(c, b, h * w).sum((0, 2))
 
-    def g_a(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W), H and W multiples of 16 -> unscaled latent (B, C, H / 16, W / 16), float32."""
+    def g_a(self, x: Tensor, channels: Tensor | None = None) -> Tensor:
+        """(B, 3, H, W), H and W multiples of 16 -> unscaled latent (B, C, H / 16, W / 16), float32.
+
+        `channels`: those of the latent that are wanted, without gradients; None: all.
+        """
         with torch.autocast(x.device.type, enabled=False):
             centred = x - self.mean[None, :, None, None]
             padded = F.pad(centred, (BORDER,) * 4, mode="reflect")
             if not torch.is_grad_enabled():
-                return F.conv2d(padded, self.analysis, stride=STRIDE)
+                return F.conv2d(padded, self.analysis if channels is None else self.analysis[channels], stride=STRIDE)
             # The same as a product: slower forward, but its gradient takes a tenth of the convolution's time.
             return (_lapped_patches(padded) @ self.analysis.flatten(1).T).permute(0, 3, 1, 2)
 
@@ -272,7 +280,12 @@ class Disparity(nn.Module):
     @torch.no_grad()
     def analyse(self, x: Tensor, quality: float) -> Tensor:
         """x (1, 3, H, W) in [0, 1], H and W multiples of 16 -> symbols (C, H / 16, W / 16) int32."""
-        return (self.g_a(x) / self.step(_one(quality, x))).round().to(torch.int32)[0]
+        channels, step = self._in_use(quality), self.step(_one(quality, x))
+        if channels is None:
+            return (self.g_a(x) / step).round().to(torch.int32)[0]
+        symbols = x.new_zeros(self.latent_channels, x.shape[2] // STRIDE, x.shape[3] // STRIDE, dtype=torch.int32)
+        symbols[channels] = (self.g_a(x, channels) / step[:, channels]).round().to(torch.int32)[0]
+        return symbols
 
     @torch.no_grad()
     def prepare(self, side: Tensor) -> PreparedSide:
@@ -304,6 +317,13 @@ class Disparity(nn.Module):
     def highest_index(self, quality: float) -> int:
         """That of the table for the number of active channels."""
         return TABLES
+
+    def _in_use(self, quality: float) -> Tensor | None:
+        """Channels that an encoder looks at; None for all, where there is no context model that knows."""
+        if self.context is None:
+            return None
+        level = self.context.get_buffer("level")
+        return (level[min(math.floor(quality + 0.5) + UNUSED_FOR, len(level) - 1)] > 0).nonzero()[:, 0]
 
     def _place(self, quality: Tensor) -> Tensor:
         """Qualities as places in [0, 1]."""
