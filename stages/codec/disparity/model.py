@@ -57,12 +57,10 @@ class PreparedSide:
     """The side view's branch, computed before the packet arrives."""
 
     picture: Tensor
-    """(B, 3, H, W) in [0, 1]"""
+    """(B, 3, H, W) in [0, 1]; zero where there is no side view"""
     keys_8: Keys
     """Cells of 8 x 8 pixels: what is compared, and their raw pixels, which are carried over"""
     keys_4: Keys
-    use: Tensor
-    """(B,) bool: False where there is no side view."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +219,6 @@ class Disparity(nn.Module):
             picture=side * use[:, None, None, None],
             keys_8=self.match_8.keys(self.features_8(features_4), cells(side, 8, features_4.dtype), use),
             keys_4=self.match_4.keys(features_4, cells(side, 4, features_4.dtype), use),
-            use=use,
         )
 
     def g_s(self, latent: Tensor, quality: Tensor, side: PreparedSide | None) -> Reconstruction:
