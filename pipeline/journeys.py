@@ -71,8 +71,8 @@ class Journeys:
         with self._lock:
             self._journeys[frame_id] = journey
 
-    def taken(self, item: Item, holdups: Holdups) -> None:
-        """A stage begins with this, which has waited for it."""
+    def waited(self, item: Item, holdups: Holdups) -> None:
+        """This has waited for a stage, which begins with it now or hands it on in its turn."""
         self._move(item, holdups, waited=True)
 
     def yielded(self, item: Item, holdups: Holdups) -> None:

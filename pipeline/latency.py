@@ -14,6 +14,7 @@ nodes, there are only stamps of wall clocks: the encoder's estimate of their off
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
@@ -37,26 +38,31 @@ PERIODS = 256
 class Holdups:
     """When a stage had to wait until it could hand on what it had, and what it waited for.
 
-    Its own thread adds periods, others may read them meanwhile.
+    Every method may be called from any thread.
     """
 
     def __init__(self, cause: Cause) -> None:
         self.cause = cause
         """What this stage itself is charged for."""
         self._periods: deque[tuple[int, int, Cause]] = deque(maxlen=PERIODS)
+        self._lock = threading.Lock()
 
     def held_up(self, begin_ns: int, end_ns: int, by: Holdups) -> None:
-        """The next stage took nothing for so long; where that was held up itself, the blame goes further."""
+        """The next stage took nothing for so long; where that was held up itself, the blame goes further.
+
+        What another thread of this stage has said of the same time stands.
+        """
         if end_ns - begin_ns < SHORTEST_HOLDUP_NS:
             return
-        at = begin_ns
-        for begin, end, cause in by._within(begin_ns, end_ns):
-            if begin > at:
-                self._periods.append((at, begin, by.cause))
-            self._periods.append((begin, end, cause))
-            at = end
-        if end_ns > at:
-            self._periods.append((at, end_ns, by.cause))
+        with self._lock:
+            at = max(begin_ns, self._periods[-1][1]) if self._periods else begin_ns
+            for begin, end, cause in by._within(at, end_ns):
+                if begin > at:
+                    self._periods.append((at, begin, by.cause))
+                self._periods.append((begin, end, cause))
+                at = end
+            if end_ns > at:
+                self._periods.append((at, end_ns, by.cause))
 
     def split(self, begin_ns: int, end_ns: int) -> Counter[Cause]:
         """What a frame was kept by that waited for this stage, ns by cause; together the whole time."""

@@ -39,10 +39,13 @@ def usable_cores() -> int:
 
 
 def divide(cores: int, nodes: Sequence[Node]) -> dict[str, int]:
-    """Cores for each node, at least one; what cannot be shared evenly goes to those that decode first."""
+    """Cores for each node; what cannot be shared evenly goes to those that decode first.
+
+    Up to two are shared by all: decoding takes several times as long as encoding, which would leave its core idle.
+    """
     share, rest = divmod(cores, len(nodes))
     ordered = sorted(nodes, key=lambda node: not any(entry.use == "decode" for entry in node.stages))
-    return {node.name: max(1, share + (i < rest)) for i, node in enumerate(ordered)}
+    return {node.name: max(min(cores, 2), share + (i < rest)) for i, node in enumerate(ordered)}
 
 
 def thread_environment(threads: int) -> dict[str, str]:

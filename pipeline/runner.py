@@ -1,4 +1,4 @@
-"""One node at work: its stages in a row, a thread for each, a channel between neighbours.
+"""One node at work: its stages in a row, a thread or more for each, a channel between neighbours.
 
     open in order -> head.read() -> channel -> process() -> channel -> ... -> flush() down the chain -> close in reverse
 
@@ -23,6 +23,7 @@ from pipeline.latency import Cause, Holdups
 from pipeline.meter import Meter
 from pipeline.metrics import free_bytes
 from pipeline.stage import Context, Source
+from pipeline.turns import Turns
 from pipeline.types import Item, frame_id_of
 
 __all__ = ["Runner", "originates", "settles"]
@@ -43,16 +44,25 @@ def settles(node: Node) -> bool:
     return bool(node.stages) and node.stages[-1].stage.settles
 
 
+class _AtWork(threading.local):
+    """What a thread of a stage is working on."""
+
+    frame_id: int | None = None
+
+
 class _Link:
-    """A stage in its place: what it takes from, what it hands on to, and its thread."""
+    """A stage in its place: what it takes from, what it hands on to, and its threads."""
 
     def __init__(self, entry: StageEntry, source: Channel[Item] | None, cause: Cause) -> None:
         self.entry, self.source = entry, source
         self.target: Channel[Item] | None = None
         self.next: _Link | None = None
         self.holdups = Holdups(cause)
-        self.frame_id: int | None = None
-        self.thread: threading.Thread | None = None
+        self.at_work = _AtWork()
+        self.turns = Turns()
+        self.threads: list[threading.Thread] = []
+        self.working = 0
+        """Threads that have not come to the end of what there is."""
 
     @property
     def label(self) -> str:
@@ -143,20 +153,36 @@ class Runner:
             self._context.facts.update(clock=source.clock, expected_frames=source.expected_frames())
 
     def _start(self) -> None:
-        self._working = len(self._links)
         for link in self._links:
-            link.thread = threading.Thread(target=self._work, args=(link,), name=link.label, daemon=True)
-            link.thread.start()
+            items = self._items(link)
+            link.working = 1 if items is None else link.entry.stage.at_once
+            link.threads = [
+                threading.Thread(target=self._work, args=(link, items), name=link.label, daemon=True)
+                for _ in range(link.working)
+            ]
+        threads = [thread for link in self._links for thread in link.threads]
+        self._working = len(threads)
+        for thread in threads:
+            thread.start()
         self.ready.set()
 
-    def _work(self, link: _Link) -> None:
-        """A stage's thread."""
+    def _items(self, link: _Link) -> Iterator[Item] | None:
+        """What a stage works on; None for the head."""
+        if link.source is None:
+            return None
+        return self._fresh(link, link.source) if link.source.policy == "latest" else iter(link.source)
+
+    def _work(self, link: _Link, items: Iterator[Item] | None) -> None:
+        """A thread of a stage; the last one that comes to the end flushes."""
         try:
-            self._read(link) if link.source is None else self._process(link, link.source)
-            link.frame_id = None
-            self._hand_on(link, link.entry.stage.flush(), None)
-            if link.target:
-                link.target.close()
+            self._read(link) if items is None else self._process(link, items)
+            with self._lock:
+                link.working -= 1
+                last = not link.working
+            if last:
+                self._hand_on(link, link.entry.stage.flush())
+                if link.target:
+                    link.target.close()
         except Aborted:
             pass
         except Exception as error:  # noqa: BLE001 - whatever a stage raises ends the run, not only its thread
@@ -173,16 +199,25 @@ class Runner:
     def _read(self, link: _Link) -> None:
         stage = link.entry.stage
         if isinstance(stage, Source):
-            self._hand_on(link, stage.read(), None)
+            self._hand_on(link, stage.read())
         stopped = self._context.stop.is_set()
         if originates(self._node) and not stopped and not self._context.ledger.counts():
             raise SourceError(f"{link.label} gave no frame at all, expected at least one of the primary view")
 
-    def _process(self, link: _Link, source: Channel[Item]) -> None:
-        for item in self._fresh(link, source) if source.policy == "latest" else source:
-            link.frame_id = frame_id_of(item)
-            self.meter.journeys.taken(item, link.holdups)
-            self._hand_on(link, link.entry.stage.process(item), item)
+    def _process(self, link: _Link, items: Iterator[Item]) -> None:
+        turns, at_work = link.turns, link.at_work
+        while True:
+            with turns.taking:
+                if (item := next(items, None)) is None:
+                    return
+                number, at_work.frame_id = turns.next_number(), frame_id_of(item)
+                self.meter.journeys.waited(item, link.holdups)
+                results = link.entry.stage.process(item)
+            spent_ns = self._hand_on(link, results, number)
+            turns.wait(number)
+            self.meter.worked(link.label, item, spent_ns)
+            turns.end()
+            at_work.frame_id = None
 
     def _fresh(self, link: _Link, source: Channel[Item]) -> Iterator[Item]:
         """Take no item before the next stage wants what will come of it: until then fresher ones can replace it."""
@@ -194,10 +229,11 @@ class Runner:
                 return
             yield item
 
-    def _hand_on(self, link: _Link, items: Iterator[Item], worked_on: Item | None) -> None:
-        """Draw what a stage yields and put it into the next channel; only the drawing is the stage's own time.
+    def _hand_on(self, link: _Link, items: Iterator[Item], number: int | None = None) -> int:
+        """Draw what a stage yields and put it into the next channel, when it is the turn of the item it follows from.
 
-        A source is measured in processor time, because it also waits: for its pace, for the other node.
+        Returns the stage's own time, ns: only the drawing counts, the waiting does not. A source is measured in
+        processor time, because it also waits: for its pace, for the other node.
         """
         clock = self._context.clock.monotonic_ns if link.source else time.thread_time_ns
         items, spent_ns = iter(items), 0
@@ -206,15 +242,15 @@ class Runner:
             item = next(items, None)
             spent_ns += clock() - begin_ns
             if item is None:
-                break
+                return spent_ns
             if link.source is None:
                 self._enter(link, item, spent_ns)
                 spent_ns = 0
             else:
                 self.meter.journeys.yielded(item, link.holdups)
+                if number is not None and link.turns.wait(number):
+                    self.meter.journeys.waited(item, link.holdups)
             self._pass(link, item)
-        if worked_on is not None:
-            self.meter.worked(link.label, worked_on, spent_ns)
 
     def _enter(self, link: _Link, item: Item, spent_ns: int) -> None:
         self.meter.entered(item)
@@ -244,6 +280,7 @@ class Runner:
             self._context.error = self._context.error or named
         self._context.stop.set()
         for other in self._links:
+            other.turns.abort()
             if other.target:
                 other.target.abort()
         self._over.set()
@@ -260,11 +297,11 @@ class Runner:
         if link is None:
             return error if isinstance(error, SidecastError) else SidecastError(_told(error))
         if isinstance(error, SidecastError) and (
-            link.frame_id is None or isinstance(error, StageError | LinkError | ConfigError)
+            link.at_work.frame_id is None or isinstance(error, StageError | LinkError | ConfigError)
         ):
             return error
         cause = str(error) if isinstance(error, SidecastError) else _told(error)
-        return StageError(link.label, link.frame_id, cause)
+        return StageError(link.label, link.at_work.frame_id, cause)
 
     def _finish(self) -> None:
         """Wait for the threads, settle what is left, close all in reverse order."""
@@ -284,13 +321,11 @@ class Runner:
     def _wait(self, grace_s: float | None) -> list[_Link]:
         """The links whose threads have not ended within so many seconds; None waits for as long as it takes."""
         deadline = None if grace_s is None else time.monotonic() + grace_s
-        for link in self._links:
-            if link.thread:
-                link.thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
-        return [link for link in self._links if link.thread and link.thread.is_alive()]
+        for thread in (thread for link in self._links for thread in link.threads):
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        return [link for link in self._links if any(thread.is_alive() for thread in link.threads)]
 
     def _close(self, link: _Link) -> None:
-        link.frame_id = None
         try:
             link.entry.stage.close()
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the others must be closed all the same

@@ -4,7 +4,8 @@
 
 A stage is a keyword-only dataclass. Its fields are validated by pydantic before anything is opened; one is described
 with `Annotated[T, Field(description=...)]`, which `sidecast stages` prints. What a stage needs at run time (imports,
-files, models, sockets) is made in `open` and kept in underscore attributes. Every stage runs in a thread of its own.
+files, models, sockets) is made in `open` and kept in underscore attributes. Every stage runs in a thread of its own, or
+in several (`at_once`).
 """
 
 from __future__ import annotations
@@ -66,6 +67,15 @@ class Stage(ABC):
 
     def open(self, context: Context) -> None:
         """Get ready; raise a SidecastError with one sentence where that is impossible."""
+
+    @property
+    def at_once(self) -> int:
+        """On how many items the stage can work at the same time, each in a thread of its own. Valid after `open`.
+
+        `process` is still called for one item after the other, in their order; what it returns is drawn in parallel,
+        and goes on in that order.
+        """
+        return 1
 
     @abstractmethod
     def process(self, item: Item) -> Iterator[Item]:

@@ -1,8 +1,11 @@
-"""torch's threads, for the one thread of a node that computes.
+"""The cores of a node, shared out over the pictures that a stage works on at the same time.
+
+Two pictures with a core each take less time than one after the other with both: threads that share a picture wait for
+each other some 400 times. Where there are more cores than pictures, those of a picture get a share.
 
 OpenMP keeps a team for every thread that ever computed in parallel. With more of them than cores, teams sleep while
 they wait instead of spinning, and a codec takes twice as long. So whoever loads a model does it alone, and only the
-thread of the stage has a team.
+threads that work on pictures have teams, if any.
 """
 
 from __future__ import annotations
@@ -13,16 +16,22 @@ import torch
 
 __all__ = ["Cores"]
 
+MOST_AT_ONCE = 4
+"""Pictures: more of them would come out too late to be called live."""
+
 
 class Cores:
-    """So many cores, to be claimed by the thread that computes."""
+    """So many cores, to be claimed by the threads that compute."""
 
     def __init__(self, count: int) -> None:
-        self._count, self._owner = max(1, count), 0
+        self.at_once = min(max(1, count), MOST_AT_ONCE)
+        """On how many pictures to work at the same time."""
+        self._each = max(1, count) // self.at_once
+        self._claimed = threading.local()
         torch.set_num_threads(1)
 
     def claim(self) -> None:
-        """By the calling thread, ahead of every computation."""
-        if self._owner != threading.get_ident():
-            self._owner = threading.get_ident()
-            torch.set_num_threads(self._count)
+        """A picture's share for the calling thread; to be called ahead of every computation."""
+        if not getattr(self._claimed, "done", False):
+            self._claimed.done = True
+            torch.set_num_threads(self._each)

@@ -49,7 +49,7 @@ class Decode(Stage):
     _codec: Codec = field(init=False, repr=False)
     _cores: Cores = field(init=False, repr=False)
     _troubles: Troubles | None = field(init=False, repr=False, default=None)
-    _decoded: int = field(init=False, repr=False, default=0)
+    _packets: int = field(init=False, repr=False, default=0)
     _references: dict[int, Packet] = field(init=False, repr=False, default_factory=dict)
 
     def open(self, context: Context) -> None:
@@ -68,23 +68,35 @@ class Decode(Stage):
             model=self._codec.name, model_id=self._codec.model_id.hex(), device=str(self._codec.device)
         )
 
+    @property
+    def at_once(self) -> int:
+        return self._cores.at_once
+
     def process(self, item: Item) -> Iterator[Item]:
+        """What depends on the order of the packets is done at once, the rest when it is drawn."""
         match item:
             case StereoPair(primary=Packet() as packet, side=side):
-                yield from self._decode(packet, side)
+                return self._decode(packet, side, self._sampled(side), self._references.pop(packet.frame_id, None))
             case Packet(role="primary"):
-                yield from self._decode(item, None)
+                return self._decode(item, None, self._sampled(None), self._references.pop(item.frame_id, None))
             case Packet(role="reference"):
                 self._remember(item)
+                return iter(())
             case _:
-                yield item
+                return iter((item,))
 
     def close(self) -> None:
         if self._troubles is not None:
             self._troubles.close()
         self._references.clear()
 
-    def _decode(self, packet: Packet, side: Frame | None) -> Iterator[Decoded]:
+    def _sampled(self, side: Frame | None) -> bool:
+        """Whether the picture is to be decoded without its side view too; called once for each packet."""
+        due = self.without_side_every is not None and self._packets % self.without_side_every == 0
+        self._packets += 1
+        return due and side is not None and not self._codec.needs_side
+
+    def _decode(self, packet: Packet, side: Frame | None, sampled: bool, reference: Packet | None) -> Iterator[Decoded]:
         from stages.codec import BitstreamError, CodecError
 
         self._check_model(packet)
@@ -97,7 +109,7 @@ class Decode(Stage):
                 self._refuse(packet, "size", objection)
                 return
             self._check_side(packet, side)
-            decoded = self._decoded_from(packet, side)
+            decoded = self._decoded_from(packet, side, sampled, reference)
         except BitstreamError as error:
             self._refuse(packet, "bitstream", str(error))
         except CodecError as error:
@@ -110,14 +122,11 @@ class Decode(Stage):
         self._context.metrics.decode_errors.labels(kind).inc()
         self._say(f"decode: frame {packet.frame_id} is dropped as corrupt: {why}")
 
-    def _decoded_from(self, packet: Packet, side: Frame | None) -> Decoded:
+    def _decoded_from(self, packet: Packet, side: Frame | None, sampled: bool, reference: Packet | None) -> Decoded:
         frame = self._pixels(packet, side)
-        sampled = self.without_side_every is not None and self._decoded % self.without_side_every == 0
-        self._decoded += 1
-        compared = sampled and side is not None and not self._codec.needs_side
-        without_side = self._pixels(packet, None) if compared else None
+        without_side = self._pixels(packet, None) if sampled else None
         self._context.metrics.pixels.inc(packet.width * packet.height)
-        return Decoded(frame, side, without_side, self._reference_of(packet), packet)
+        return Decoded(frame, side, without_side, self._picture_of(reference), packet)
 
     def _pixels(self, packet: Packet, side: Frame | None) -> Frame:
         import torch
@@ -172,17 +181,16 @@ class Decode(Stage):
         while len(self._references) > REFERENCES_KEPT:
             del self._references[next(iter(self._references))]
 
-    def _reference_of(self, packet: Packet) -> Frame | None:
+    def _picture_of(self, reference: Packet | None) -> Frame | None:
         from stages.picture import UnreadablePictureError, decode_picture
 
-        reference = self._references.pop(packet.frame_id, None)
         if reference is None:
             return None
         try:
             pixels = decode_picture(reference.payload, self.max_pixels)
         except UnreadablePictureError as error:
             self._context.metrics.decode_errors.labels("picture").inc()
-            self._say(f"decode: the original of frame {packet.frame_id} is left out: {error}")
+            self._say(f"decode: the original of frame {reference.frame_id} is left out: {error}")
             return None
         return Frame(pixels, reference.view, reference.frame_id, reference.pts_ns, reference.taken_ns, role="reference")
 

@@ -71,15 +71,21 @@ class Encode(Stage):
             encode_device=str(self._codec.device),
         )
 
+    @property
+    def at_once(self) -> int:
+        return self._cores.at_once
+
     def process(self, item: Item) -> Iterator[Item]:
         if not isinstance(item, Frame) or item.role != "primary":
-            yield item
-            return
-        if self._reference_is_due(item):
-            yield self._reference(item)
-        payload = self._coded(item)
-        self._account(item, payload)
-        yield _packet(item, "primary", self._codec.model_id, self._quality, payload)
+            return iter((item,))
+        return self._encode(item, with_reference=self._reference_is_due(item))
+
+    def _encode(self, frame: Frame, *, with_reference: bool) -> Iterator[Packet]:
+        if with_reference:
+            yield self._reference(frame)
+        payload = self._coded(frame)
+        self._account(frame, payload)
+        yield _packet(frame, "primary", self._codec.model_id, self._quality, payload)
 
     def _checked_quality(self) -> float:
         lowest, highest = self._codec.quality_range

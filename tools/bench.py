@@ -1,4 +1,8 @@
-"""`sidecast bench`: milliseconds of every part of a codec, at several sizes, on this machine."""
+"""`sidecast bench`: what a codec takes on this machine, at several sizes.
+
+Milliseconds are those of one picture alone with all cores; frames a second those of a stage, which works on several
+pictures at the same time (`stages.cores`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,20 +52,21 @@ def main(args: argparse.Namespace) -> int:
     import torch
 
     from stages.codec import load_codec
+    from stages.cores import Cores
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, medians of {args.runs} runs")
-    columns = ("size", "device", "bpp", "encode", "prepare", "decode", "decode fps")
-    print("codec".ljust(16), *(f"{c:>{w}}" for c, w in zip(columns, (9, 6, 7, 9, 9, 9, 11), strict=True)))
+    threads = args.threads or torch.get_num_threads()
+    at_once = Cores(threads).at_once
+    print(f"{threads} threads, torch {torch.__version__}, medians of {args.runs} runs; fps with {at_once} at once")
+    columns = ("size", "device", "bpp", "encode", "prepare", "decode", "encode fps", "decode fps")
+    print("codec".ljust(16), *(f"{c:>{w}}" for c, w in zip(columns, (9, 6, 7, 9, 9, 9, 11, 11), strict=True)))
     sizes = [_size(size) if isinstance(size, str) else size for size in args.sizes]
     decode_ms = {}
     for name in args.weights:
         codec = load_codec(name, device=args.device)
         for size in sizes:
-            decode_ms[name, size] = _bench(codec, size, args.quality, args.runs)
+            decode_ms[name, size] = _bench(codec, size, args.quality, args.runs, threads)
     if PAPER_SIZE in sizes:
-        published = _bench(_published_cross_attention(codec.device), PAPER_SIZE, None, min(args.runs, 3))
+        published = _bench(_published_cross_attention(codec.device), PAPER_SIZE, None, min(args.runs, 3), threads)
         for name in args.weights:
             ratio = published / decode_ms[name, PAPER_SIZE]
             print(f"{name} decodes {ratio:.0f} times as fast as *cross_attention as published: 192 channels, float32")
@@ -82,7 +88,7 @@ def _published_cross_attention(device: torch.device) -> Codec:
     return Codec(model, tables, model_id=bytes(8), name="cross_attention*", description={}, device=device)
 
 
-def _bench(codec: Codec, size: tuple[int, int], quality: float | None, runs: int) -> float:
+def _bench(codec: Codec, size: tuple[int, int], quality: float | None, runs: int, threads: int) -> float:
     """One line: encode, prepare(side), decode after the packet's arrival (entropy decoding included); returns that."""
     width, height = size
     x, side = _views(width, height, str(codec.device))
@@ -93,11 +99,13 @@ def _bench(codec: Codec, size: tuple[int, int], quality: float | None, runs: int
         lambda: codec.prepare(side),
         lambda: codec.decode(payload, prepared=prepared),
     )
-    encode, prepare, decode = (_median_ms(part, codec, runs) for part in parts)
+    encode, prepare, decode = (_median_ms(part, codec, runs, threads) for part in parts)
+    encode_fps = _fps(lambda: codec.encode(x, quality), codec, runs, threads)
+    decode_fps = _fps(lambda: codec.decode(payload, prepared=codec.prepare(side)), codec, runs, threads)
     bpp = len(payload) * 8 / (width * height)
     print(
         f"{codec.name:<16} {f'{width}x{height}':>9} {codec.device.type:>6} {bpp:7.4f} "
-        f"{encode:6.1f} ms {prepare:6.1f} ms {decode:6.1f} ms {1e3 / (prepare + decode):11.1f}",
+        f"{encode:6.1f} ms {prepare:6.1f} ms {decode:6.1f} ms {encode_fps:11.1f} {decode_fps:11.1f}",
         flush=True,
     )
     return decode
@@ -112,17 +120,44 @@ def _views(width: int, height: int, device: str) -> list[Tensor]:
     return [to_tensor(frame.pixels, device) for frame in frames]
 
 
-def _median_ms(part: Callable[[], object], codec: Codec, runs: int) -> float:
+def _median_ms(part: Callable[[], object], codec: Codec, runs: int, threads: int) -> float:
+    """Of one picture alone. In a thread of its own, whose team of threads ends with it and slows nobody down later."""
     import torch
 
-    times = []
-    for _ in range(runs + 1):
+    def timed() -> float:
         began = time.perf_counter()
         part()
-        if codec.device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
+        _finish(codec)
+        return time.perf_counter() - began
+
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,)) as alone:
+        times = [alone.submit(timed).result() for _ in range(runs + 1)]
     return statistics.median(times[1:]) * 1e3
+
+
+def _fps(part: Callable[[], object], codec: Codec, runs: int, threads: int) -> float:
+    """Pictures a second, side by side."""
+    from stages.cores import Cores
+
+    cores = Cores(threads)
+
+    def work(_: int) -> None:
+        cores.claim()
+        part()
+
+    with ThreadPoolExecutor(cores.at_once) as together:
+        list(together.map(work, range(cores.at_once)))
+        began, count = time.perf_counter(), runs * cores.at_once
+        list(together.map(work, range(count)))
+        _finish(codec)
+        return count / (time.perf_counter() - began)
+
+
+def _finish(codec: Codec) -> None:
+    import torch
+
+    if codec.device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def _size(text: str) -> tuple[int, int]:

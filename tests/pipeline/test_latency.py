@@ -58,6 +58,14 @@ def test_the_blame_goes_to_the_stage_that_holds_up_all_others():
     assert pair.split(10 * MS, 25 * MS) == {"decode": 7 * MS, "show": 8 * MS, "pair": 0}
 
 
+def test_a_wait_of_two_threads_of_a_stage_is_charged_once():
+    encode, network = Holdups("encode"), Holdups("network")
+    encode.held_up(10 * MS, 20 * MS, network)
+    encode.held_up(5 * MS, 30 * MS, network)
+    encode.held_up(12 * MS, 18 * MS, network)
+    assert encode.split(0, 40 * MS) == {"encode": 20 * MS, "network": 20 * MS}
+
+
 def test_a_channel_with_room_holds_nothing_up():
     pair = Holdups("pair")
     pair.held_up(0, 20_000, Holdups("decode"))
@@ -77,7 +85,7 @@ def test_both_nodes_together_explain_the_whole_latency_whatever_their_clocks_say
     sender.clock.now_ns += 3 * MS
     near.entered(picture, Holdups("capture"))
     sender.clock.now_ns += 20 * MS
-    near.taken(picture, Holdups("encode"))
+    near.waited(picture, Holdups("encode"))
     near.yielded(sent, Holdups("encode"))
     near.parted(sent)
 
@@ -131,7 +139,7 @@ def test_a_dropped_frame_leaves_nothing_behind(tmp_path):
     journeys.entered(picture, Holdups("capture"))
     ctx.ledger.frame_in(1, 0)
     ctx.ledger.drop(1, "corrupt")
-    journeys.taken(picture, Holdups("encode"))
+    journeys.waited(picture, Holdups("encode"))
     assert not journeys._journeys
     assert sum(sample(ctx, "count", cause) for cause in CAUSES) == 0
 

@@ -1,4 +1,4 @@
-"""Only the thread that computes has a team of threads."""
+"""Only the threads that compute have teams, and together no more threads than there are cores."""
 
 from __future__ import annotations
 
@@ -32,10 +32,13 @@ def threads_in_a_thread(cores: Cores) -> int:
     return found[0]
 
 
-@pytest.mark.parametrize(("count", "expected"), [(2, 2), (1, 1), (0, 1)])
-def test_whoever_opens_has_one_thread_and_whoever_computes_has_all(count: int, expected: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "at_once", "each"), [(0, 1, 1), (1, 1, 1), (2, 2, 1), (4, 4, 1), (7, 4, 1), (8, 4, 2), (16, 4, 4)]
+)
+def test_pictures_share_the_cores_and_whoever_opens_has_one_thread(count: int, at_once: int, each: int) -> None:
     cores = Cores(count)
+    assert cores.at_once == at_once
     assert torch.get_num_threads() == 1
-    assert threads_in_a_thread(cores) == expected
+    assert threads_in_a_thread(cores) == each
     assert torch.get_num_threads() == 1
-    assert threads_in_a_thread(cores) == expected, "another thread takes over"
+    assert threads_in_a_thread(cores) == each, "another thread works too"

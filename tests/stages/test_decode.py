@@ -63,6 +63,17 @@ def test_every_nth_frame_is_decoded_without_the_side_view_too(context: Context, 
     assert results[0].frame.pixels[:, :, 2].max() > 0
 
 
+def test_which_frames_are_sampled_and_whose_an_original_is_does_not_depend_on_who_is_done_first(
+    context: Context, tiny_codec: TinyCodec
+):
+    stage = opened(context, without_side_every=2)
+    original = packet_of(frame(1, role="reference"), encode_png(frame(1).pixels), PNG_ID)
+    begun = [stage.process(item) for item in (pair(tiny_codec, 0), original, pair(tiny_codec, 1), pair(tiny_codec, 2))]
+    results = {r.frame.frame_id: r for results in reversed(begun) for r in results}
+    assert [results[i].without_side is not None for i in range(3)] == [True, False, True]
+    assert [results[i].reference is not None for i in range(3)] == [False, True, False]
+
+
 def test_an_unpaired_frame_is_dropped_where_the_model_needs_the_side_view(context: Context, tiny_codec: TinyCodec):
     tiny_codec.needs_side = True
     stage = opened(context, without_side_every=1)

@@ -73,11 +73,19 @@ def test_references_are_sent_ahead_of_their_frame_at_intervals_of_capture_time(c
     assert noted == len(packets[1].payload), "the original's bytes are none of the frame's"
 
 
-def test_the_cores_of_the_node_are_claimed_by_the_thread_that_encodes(context: Context):
-    stage = opened(replace(context, threads=2))
+def test_the_cores_of_the_node_are_claimed_by_the_threads_that_encode(context: Context):
+    stage = opened(replace(context, threads=8))
+    assert stage.at_once == 4
     assert torch.get_num_threads() == 1, "whoever opens it has no team of threads"
     list(stage.process(frame(0)))
     assert torch.get_num_threads() == 2
+
+
+def test_an_original_is_sent_in_time_whichever_frame_is_coded_first(context: Context):
+    stage = opened(context, reference_every_s=0.25)
+    begun = [stage.process(frame(i)) for i in range(4)]
+    roles = [[packet.role for packet in results] for results in reversed(begun)]
+    assert roles == [["reference", "primary"], ["primary"], ["primary"], ["reference", "primary"]]
 
 
 def test_open_refuses_a_quality_that_the_model_has_not(context: Context):

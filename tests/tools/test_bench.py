@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from tools import cli
@@ -14,6 +16,15 @@ def test_a_size_is_timed_part_by_part(capsys):
     assert header.split()[:3] == ["codec", "size", "device"]
     assert line.split()[1:3] == ["64x32", "cpu"]
     assert line.count(" ms") == 3
+    assert min(float(fps) for fps in line.split()[-2:]) > 1
+
+
+def test_pictures_are_coded_side_by_side_as_in_a_stage(capsys, monkeypatch):
+    threads: set[int] = set()
+    monkeypatch.setattr("stages.cores.Cores.claim", lambda self: threads.add(threading.get_ident()))
+    assert cli.main(["bench", "--sizes", "64x32", "--runs", "4", "--threads", "2", "--device", "cpu"]) == 0
+    assert "fps with 2 at once" in capsys.readouterr().out
+    assert len(threads) > 1
 
 
 def test_the_papers_best_model_is_timed_in_the_same_run(capsys):

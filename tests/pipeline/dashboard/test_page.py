@@ -250,5 +250,5 @@ def test_a_node_that_is_gone_is_seen_and_the_end_is_told(visit, node):
     node.frames(5)
     node.dashboard.stop()
     seen.shows("document.querySelector('.word').textContent === 'Ended'")
+    seen.shows("document.querySelector('#connection').innerText === 'The run has ended'")
     assert seen.figure("run.frames_in") == 905
-    assert seen.page.locator("#connection").inner_text() == "The run has ended"
