@@ -10,7 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["DepthConvBlock", "Pointwise", "cells", "enlarged", "interpolated", "raised", "used_channels"]
+__all__ = [
+    "CellConv",
+    "DepthConvBlock",
+    "Pointwise",
+    "cells",
+    "enlarged",
+    "halved",
+    "interpolated",
+    "pixels",
+    "raised",
+    "used_channels",
+]
 
 STRIPE = 1 << 19
 """Numbers that are worked on together, on a CPU."""
@@ -36,6 +47,32 @@ class Pointwise(nn.Conv2d):
             sums.addmm_(_by_place(part).to(sums.dtype), columns.T.to(sums.dtype))
         return sums.view(b, h, w, -1).permute(0, 3, 1, 2)
 
+    def add_to(self, x: Tensor, part: Tensor) -> None:
+        """Of part (1, C_i, H, W), added to x (1, C, H, W), channels last, in place; without gradients."""
+        if x.dtype != part.dtype:
+            x += self(part)
+            return
+        sums = x.permute(0, 2, 3, 1).view(-1, x.shape[1])
+        assert self.bias is not None
+        sums += self.bias
+        sums.addmm_(_by_place(part), self.weight.flatten(1).T)
+
+
+class CellConv(nn.Conv2d):
+    """PixelUnshuffle(cell), then a convolution with zeros around, at once; its weight is that of the convolution."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, cell: int) -> None:
+        super().__init__(inputs * cell * cell, outputs, kernel)
+        self.cell = cell
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, cell * H, cell * W) -> (B, C_out, H, W), channels last."""
+        outputs, _, kernel, _ = self.weight.shape
+        weight = self.weight.view(outputs, -1, self.cell, self.cell, kernel, kernel).permute(0, 1, 4, 2, 5, 3)
+        weight = weight.reshape(outputs, -1, kernel * self.cell, kernel * self.cell)
+        x = x.contiguous(memory_format=torch.channels_last)
+        return F.conv2d(x, weight, self.bias, stride=self.cell, padding=kernel // 2 * self.cell)
+
 
 class DepthConvBlock(nn.Module):
     """1x1, activation, depthwise 3x3, 1x1, residual; then 1x1 to 2C, activation, halves added, 1x1, residual.
@@ -55,7 +92,12 @@ class DepthConvBlock(nn.Module):
         """Without gradients, on a CPU, the result is in `x` itself."""
         if torch.is_grad_enabled() or x.device.type != "cpu":
             x = x + self.leave(self.depthwise(self._entered(x)))
-            return x + self._widened(x)
+            return x + torch.as_tensor(self.contract(self._halves(x)))
+        for picture in torch.split(x, 1):
+            self._work_in_place(picture)
+        return x
+
+    def _work_in_place(self, x: Tensor) -> None:
         _, c, h, w = x.shape
         at_once = max(8, STRIPE // (c * w))
         above: Tensor | None = None
@@ -66,16 +108,15 @@ class DepthConvBlock(nn.Module):
             near = self.depthwise(self._entered(near))[:, :, 0 if above is None else 1 :]
             above = x[:, :, last - 1 : last].clone()
             rows = x[:, :, first:last]
-            rows += self.leave(near[:, :, : last - first])
-            rows += self._widened(rows)
-        return x
+            self.leave.add_to(rows, near[:, :, : last - first])
+            self.contract.add_to(rows, self._halves(rows))
 
     def _entered(self, x: Tensor) -> Tensor:
         return F.leaky_relu_(self.enter(x), 0.1)
 
-    def _widened(self, x: Tensor) -> Tensor:
+    def _halves(self, x: Tensor) -> Tensor:
         a, b = F.leaky_relu_(self.expand(x), 0.1).chunk(2, 1)
-        return torch.as_tensor(self.contract(a + b))
+        return a + b
 
 
 def used_channels(latent: Tensor) -> Tensor | None:
@@ -90,17 +131,36 @@ def _by_place(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
-def raised(up: nn.Sequential, latent: Tensor) -> Tensor:
-    """A Pointwise and a PixelShuffle(2) of (B, C, h, w), which may have channels that are zero everywhere."""
-    used = used_channels(latent)
+def raised(up: nn.Sequential, latent: Tensor, used: Tensor | None) -> Tensor:
+    """A Pointwise and a PixelShuffle(2) of (B, C, h, w); `used`: its channels that are not zero, None: all."""
     if used is None:
         return torch.as_tensor(up(latent))
     return F.pixel_shuffle(up[0](latent[:, used], channels=used), 2)
 
 
 def cells(picture: Tensor, size: int, dtype: torch.dtype) -> Tensor:
-    """(B, 3, H, W) -> (B, 3 * size^2, H / size, W / size), channels last."""
-    return F.pixel_unshuffle(picture.to(dtype), size).contiguous(memory_format=torch.channels_last)
+    """(B, 3, H, W) -> (B, 3 * size^2, H / size, W / size), channels last.
+
+    As torch's pixel_unshuffle; this and `pixels` are two to three times as fast on a CPU.
+    """
+    b, c, h, w = picture.shape
+    found = picture.to(dtype).view(b, c, h // size, size, w // size, size).permute(0, 2, 4, 1, 3, 5)
+    return found.reshape(b, h // size, w // size, -1).permute(0, 3, 1, 2)
+
+
+def pixels(at: Tensor, size: int) -> Tensor:
+    """The inverse of `cells`, contiguous."""
+    b, c, h, w = at.shape
+    found = at.permute(0, 2, 3, 1).view(b, h, w, c // size**2, size, size).permute(0, 3, 1, 4, 2, 5)
+    return found.reshape(b, -1, h * size, w * size)
+
+
+def halved(picture: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, C, H / 2, W / 2), the mean of 2 x 2; several times as fast as torch's on a CPU."""
+    b, c, h, w = picture.shape
+    upper, lower = picture.reshape(b, c, h // 2, 2, w).unbind(3)
+    left, right = (upper + lower).view(b, c, h // 2, w // 2, 2).unbind(4)
+    return (left + right) / 4
 
 
 def enlarged(t: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,11 +16,14 @@ from torch import Tensor, nn
 
 from stages.codec.density import LEAST_LIKELIHOOD, FactorizedDensity
 from stages.codec.disparity.blocks import (
+    CellConv,
     DepthConvBlock,
     Pointwise,
     cells,
     enlarged,
+    halved,
     interpolated,
+    pixels,
     raised,
     used_channels,
 )
@@ -137,16 +141,17 @@ class Disparity(nn.Module):
         self.up = nn.Sequential(Pointwise(latent, 4 * trunk), nn.PixelShuffle(2))
         self.film = nn.Parameter(torch.zeros(anchors, trunk))
         self.trunk_1 = nn.Sequential(*(DepthConvBlock(trunk) for _ in range(3)))
-        self.rough = nn.Sequential(Pointwise(trunk, 48), nn.PixelShuffle(4))
-        self.features_4 = nn.Sequential(
-            nn.PixelUnshuffle(2), nn.Conv2d(12, 48, 3, padding=1), nn.LeakyReLU(0.1), nn.Conv2d(48, 48, 3, padding=1)
+        self.rough = nn.Sequential(Pointwise(trunk, 48))
+        self.features_4 = _named(
+            {"1": CellConv(3, 48, 3, cell=2), "2": nn.LeakyReLU(0.1), "3": nn.Conv2d(48, 48, 3, padding=1)}
         )
-        self.features_8 = nn.Sequential(
-            nn.LeakyReLU(0.1),
-            nn.PixelUnshuffle(2),
-            Pointwise(192, 96),
-            nn.LeakyReLU(0.1),
-            nn.Conv2d(96, 64, 3, padding=1),
+        self.features_8 = _named(
+            {
+                "0": nn.LeakyReLU(0.1),
+                "2": CellConv(48, 96, 1, cell=2),
+                "3": nn.LeakyReLU(0.1),
+                "4": nn.Conv2d(96, 64, 3, padding=1),
+            }
         )
         self.match_8 = RowSearch()
         self.match_4 = WindowSearch()
@@ -154,7 +159,7 @@ class Disparity(nn.Module):
         self.trunk_2 = nn.Sequential(*(DepthConvBlock(trunk) for _ in range(5)))
         self.to_4 = nn.Sequential(Pointwise(trunk, 192), nn.PixelShuffle(2))
         self.head = nn.Sequential(Pointwise(48 + 48 + 50 + 48, head), DepthConvBlock(head), DepthConvBlock(head))
-        self.out = nn.Sequential(Pointwise(head, 48), nn.PixelShuffle(4))
+        self.out = nn.Sequential(Pointwise(head, 48))
         self.context = Context(latent, context) if context else None
         self.unaided = Unaided(latent, trunk, head, anchors) if unaided else None
 
@@ -198,13 +203,13 @@ class Disparity(nn.Module):
             # The same as a product: slower forward, but its gradient takes a tenth of the convolution's time.
             return (_lapped_patches(padded) @ self.analysis.flatten(1).T).permute(0, 3, 1, 2)
 
-    def linear_cells(self, latent: Tensor) -> Tensor:
+    def linear_cells(self, latent: Tensor, used: Tensor | None = None) -> Tensor:
         """The linear picture of an unscaled, quantised latent (B, C, h, w) in cells, (B, 3 * 8 * 8, 2 h, 2 w), float32.
 
-        It is the transposed convolution with `synthesis`, cropped by its border.
+        It is the transposed convolution with `synthesis`, cropped by its border. `used`: channels of the latent that
+        are not zero everywhere; None: all.
         """
         with torch.autocast(latent.device.type, enabled=False):
-            used = used_channels(latent)
             kernel = self.synthesis if used is None else self.synthesis[used]
             latent = latent if used is None else latent[:, used]
             # Of each kernel the 4 x 4 cells; 2 x 2 of them belong to each of the blocks that a patch covers.
@@ -214,7 +219,7 @@ class Disparity(nn.Module):
 
     def prepare_side(self, side: Tensor, use: Tensor) -> PreparedSide:
         """The branch of the side view (B, 3, H, W); where `use` (B,) is False its content does not matter."""
-        features_4 = self.features_4(F.avg_pool2d(side, 2))
+        features_4 = self.features_4(halved(side))
         return PreparedSide(
             picture=side * use[:, None, None, None],
             keys_8=self.match_8.keys(self.features_8(features_4), cells(side, 8, features_4.dtype), use),
@@ -226,15 +231,16 @@ class Disparity(nn.Module):
 
         Without gradients a side view of another scene is left out, for all of the batch.
         """
-        at_8 = self.linear_cells(latent)
-        x_linear = F.pixel_shuffle(at_8, CELL)
+        used = used_channels(latent)
+        at_8 = self.linear_cells(latent, used)
+        x_linear = pixels(at_8, CELL)
         if side is None and self.unaided is not None:
-            x_hat = self.unaided(latent, at_8, x_linear, self._place(quality))
-            return Reconstruction(x_hat, F.avg_pool2d(x_linear, 2), x_linear, None)
+            x_hat = self.unaided(latent, used, at_8, x_linear, self._place(quality))
+            return Reconstruction(x_hat, halved(x_linear), x_linear, None)
         h = self.trunk_1(
-            raised(self.up, latent) * (1 + interpolated(self.film, self._place(quality)))[:, :, None, None]
+            raised(self.up, latent, used) * (1 + interpolated(self.film, self._place(quality)))[:, :, None, None]
         )
-        rough = self.rough(h) + F.avg_pool2d(x_linear, 2)
+        rough = pixels(self.rough(h), 4) + halved(x_linear)
         features_4 = self.features_4(rough) if side else rough
         coarse = self.match_8(self.features_8(features_4), side.keys_8) if side else no_match(h, 192)
         # With gradients, at the start of training, every side view would look foreign.
@@ -247,7 +253,8 @@ class Disparity(nn.Module):
         at_4, warped_at_4 = cells(x_linear, 4, h.dtype), cells(warped, 4, h.dtype)
         h = self.head[1:](self.head[0](h, at_4, fine.found, warped_at_4))
         aligned = torch.lerp(warped, x_linear, enlarged(fine.found[:, -1:])) if torch.is_grad_enabled() else x_linear
-        return Reconstruction(self.out(h).float().add_(x_linear), rough.float(), aligned, offset if side else None)
+        x_hat = pixels(self.out(h).float(), 4).add_(x_linear)
+        return Reconstruction(x_hat, rough.float(), aligned, offset if side else None)
 
     def forward(self, x: Tensor, side: Tensor, quality: Tensor, use: Tensor) -> TrainingOutput:
         """Training: x and side (B, 3, H, W), quality (B,), use (B,) bool; noise for the rate, rounding for distortion.
@@ -330,6 +337,11 @@ class Disparity(nn.Module):
         if self.context is None:
             raise ValueError("this network has no context model")
         return self.context
+
+
+def _named(modules: dict[str, nn.Module]) -> nn.Sequential:
+    """One after the other, by the names that weights files have for them."""
+    return nn.Sequential(OrderedDict(modules))
 
 
 def _lapped_patches(padded: Tensor) -> Tensor:

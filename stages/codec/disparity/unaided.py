@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from stages.codec.disparity.blocks import DepthConvBlock, Pointwise, cells, interpolated, raised
+from stages.codec.disparity.blocks import DepthConvBlock, Pointwise, cells, interpolated, pixels, raised
 
 __all__ = ["Unaided"]
 
@@ -34,17 +34,18 @@ class Unaided(nn.Module):
         self.trunk_2 = nn.Sequential(*(DepthConvBlock(trunk) for _ in range(5)))
         self.to_4 = nn.Sequential(Pointwise(trunk, 192), nn.PixelShuffle(2))
         self.head = nn.Sequential(Pointwise(48 + 48, head), DepthConvBlock(head), DepthConvBlock(head))
-        self.out = nn.Sequential(Pointwise(head, 48), nn.PixelShuffle(4))
+        self.out = nn.Sequential(Pointwise(head, 48))
 
-    def forward(self, latent: Tensor, at_8: Tensor, x_linear: Tensor, place: Tensor) -> Tensor:
+    def forward(self, latent: Tensor, used: Tensor | None, at_8: Tensor, x_linear: Tensor, place: Tensor) -> Tensor:
         """x_hat (B, 3, H, W), not clamped, of an unscaled latent (B, C, H / 16, W / 16) and the linear picture.
 
-        That is given twice: in cells of 8 and as it is. `place` (B,): quality in [0, 1].
+        That is given twice: in cells of 8 and as it is. `used`: channels of the latent that are not zero, None: all.
+        `place` (B,): quality in [0, 1].
         """
-        h = self.trunk_1(raised(self.up, latent) * (1 + interpolated(self.film, place))[:, :, None, None])
+        h = self.trunk_1(raised(self.up, latent, used) * (1 + interpolated(self.film, place))[:, :, None, None])
         h = self.to_4(self.trunk_2(self.fuse(h, at_8.to(h.dtype))))
-        out: Tensor = self.out(self.head[1:](self.head[0](h, cells(x_linear, 4, h.dtype))))
-        return out.float().add_(x_linear)
+        h = self.out(self.head[1:](self.head[0](h, cells(x_linear, 4, h.dtype))))
+        return pixels(h.float(), 4).add_(x_linear)
 
     @torch.no_grad()
     def take_over(self, shared: Mapping[str, Tensor]) -> None:

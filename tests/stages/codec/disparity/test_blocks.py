@@ -8,7 +8,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from stages.codec.disparity import blocks
-from stages.codec.disparity.blocks import DepthConvBlock, Pointwise, raised, used_channels
+from stages.codec.disparity.blocks import (
+    CellConv,
+    DepthConvBlock,
+    Pointwise,
+    cells,
+    halved,
+    pixels,
+    raised,
+    used_channels,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +49,39 @@ def test_channels_of_zeros_are_left_out(used: list[int]) -> None:
     latent, up = torch.zeros(2, 5, 3, 4), nn.Sequential(Pointwise(5, 8), nn.PixelShuffle(2))
     latent[1, used] = torch.randn(len(used), 3, 4)
     assert used_channels(latent) is None, "with gradients all count"
-    expected = raised(up, latent).detach()
+    expected = raised(up, latent, None).detach()
     with torch.no_grad():
         found = used_channels(latent)
         assert found is not None
         assert found.tolist() == used
-        torch.testing.assert_close(raised(up, latent), expected)
+        torch.testing.assert_close(raised(up, latent, found), expected)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_cells_and_pixels_are_the_shuffles_of_torch(layout: torch.memory_format) -> None:
+    picture = torch.rand(2, 3, 8, 12).to(memory_format=layout)
+    at_4 = cells(picture, 4, torch.float32)
+    assert torch.equal(at_4, F.pixel_unshuffle(picture, 4))
+    assert at_4.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(pixels(at_4.contiguous(memory_format=layout), 4), picture)
+    torch.testing.assert_close(halved(picture), F.avg_pool2d(picture, 2))
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_convolution_of_cells_is_that_of_the_unshuffled_picture(kernel: int) -> None:
+    layer, picture = CellConv(3, 5, kernel, cell=2), torch.rand(2, 3, 8, 12)
+    unshuffled = F.pixel_unshuffle(picture, 2)
+    expected = F.conv2d(unshuffled, layer.weight, layer.bias, padding=kernel // 2)
+    torch.testing.assert_close(layer(picture), expected)
+
+
+def test_what_is_added_in_place_is_the_product_whatever_the_type() -> None:
+    layer, x, part = Pointwise(4, 6), torch.rand(1, 6, 3, 5), torch.rand(1, 4, 3, 5)
+    x = x.to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        expected, mixed = x + layer(part), x.clone()
+        layer.add_to(x, part)
+        torch.testing.assert_close(x, expected)
+        with torch.autocast("cpu", torch.bfloat16):
+            layer.add_to(mixed, part.bfloat16())
+        torch.testing.assert_close(mixed, expected, atol=0.02, rtol=0.02)

@@ -102,7 +102,7 @@ def test_network_without_side_view_begins_as_what_both_cases_share(model: Dispar
     with torch.no_grad():
         shared = model.g_s(latent, quality, None)
         at_8 = model.linear_cells(latent)
-        own = unaided(latent, at_8, F.pixel_shuffle(at_8, 8), quality / 63)
+        own = unaided(latent, None, at_8, F.pixel_shuffle(at_8, 8), quality / 63)
     torch.testing.assert_close(own, shared.x_hat, rtol=1e-4, atol=1e-4)
 
 
