@@ -39,23 +39,32 @@ class Pointwise(nn.Conv2d):
         `channels`: those that the parts hold, where the others are zero.
         """
         b, _, h, w = parts[0].shape
+        rows = [_by_place(part) for part in parts]
+        sums = self.of_rows(rows[0]) if len(parts) == 1 and channels is None else self._of_parts(rows, channels)
+        return sums.view(b, h, w, -1).permute(0, 3, 1, 2)
+
+    def of_rows(self, rows: Tensor) -> Tensor:
+        """Of places (P, C)."""
+        assert self.bias is not None
+        return torch.addmm(self.bias, rows, self.weight.flatten(1).T)
+
+    def add_to(self, sums: Tensor, rows: Tensor) -> None:
+        """Of places (P, C_i), added to (P, C) in place; without gradients."""
+        if sums.dtype != rows.dtype:
+            sums += self.of_rows(rows)
+            return
+        assert self.bias is not None
+        sums += self.bias
+        sums.addmm_(rows, self.weight.flatten(1).T)
+
+    def _of_parts(self, parts: list[Tensor], channels: Tensor | None) -> Tensor:
         weight = self.weight.flatten(1) if channels is None else self.weight.flatten(1)[:, channels]
         assert self.bias is not None
         first, *others = torch.split(weight, [part.shape[1] for part in parts], 1)
-        sums = torch.addmm(self.bias, _by_place(parts[0]), first.T)
+        sums = torch.addmm(self.bias, parts[0], first.T)
         for part, columns in zip(parts[1:], others, strict=True):
-            sums.addmm_(_by_place(part).to(sums.dtype), columns.T.to(sums.dtype))
-        return sums.view(b, h, w, -1).permute(0, 3, 1, 2)
-
-    def add_to(self, x: Tensor, part: Tensor) -> None:
-        """Of part (1, C_i, H, W), added to x (1, C, H, W), channels last, in place; without gradients."""
-        if x.dtype != part.dtype:
-            x += self(part)
-            return
-        sums = x.permute(0, 2, 3, 1).view(-1, x.shape[1])
-        assert self.bias is not None
-        sums += self.bias
-        sums.addmm_(_by_place(part), self.weight.flatten(1).T)
+            sums.addmm_(part.to(sums.dtype), columns.T.to(sums.dtype))
+        return sums
 
 
 class CellConv(nn.Conv2d):
@@ -92,14 +101,18 @@ class DepthConvBlock(nn.Module):
         """Without gradients, on a CPU, the result is in `x` itself."""
         if torch.is_grad_enabled() or x.device.type != "cpu":
             x = x + self.leave(self.depthwise(self._entered(x)))
-            return x + torch.as_tensor(self.contract(self._halves(x)))
-        for picture in torch.split(x, 1):
-            self._work_in_place(picture)
+            b, c, h, w = x.shape
+            return x + self.contract.of_rows(self._halves(_by_place(x))).view(b, h, w, c).permute(0, 3, 1, 2)
+        for i in range(len(x)):
+            self._work_in_place(x[i : i + 1])
         return x
 
     def _work_in_place(self, x: Tensor) -> None:
         _, c, h, w = x.shape
         at_once = max(8, STRIPE // (c * w))
+        if h <= at_once:
+            self._add(x, self.depthwise(self._entered(x)))
+            return
         above: Tensor | None = None
         for first in range(0, h, at_once):
             last = min(first + at_once, h)
@@ -107,16 +120,21 @@ class DepthConvBlock(nn.Module):
             near = near if above is None else torch.cat([above, near], 2)
             near = self.depthwise(self._entered(near))[:, :, 0 if above is None else 1 :]
             above = x[:, :, last - 1 : last].clone()
-            rows = x[:, :, first:last]
-            self.leave.add_to(rows, near[:, :, : last - first])
-            self.contract.add_to(rows, self._halves(rows))
+            self._add(x[:, :, first:last], near[:, :, : last - first])
+
+    def _add(self, x: Tensor, near: Tensor) -> None:
+        """To x (1, C, H, W), channels last, in place: both residuals, of which the first begins with `near`."""
+        rows = x.permute(0, 2, 3, 1).view(-1, x.shape[1])
+        self.leave.add_to(rows, _by_place(near))
+        self.contract.add_to(rows, self._halves(rows))
 
     def _entered(self, x: Tensor) -> Tensor:
         return F.leaky_relu_(self.enter(x), 0.1)
 
-    def _halves(self, x: Tensor) -> Tensor:
-        a, b = F.leaky_relu_(self.expand(x), 0.1).chunk(2, 1)
-        return a + b
+    def _halves(self, rows: Tensor) -> Tensor:
+        wide = F.leaky_relu_(self.expand.of_rows(rows), 0.1)
+        half = wide.shape[1] // 2
+        return wide[:, :half] + wide[:, half:]
 
 
 def used_channels(latent: Tensor) -> Tensor | None:

@@ -76,12 +76,11 @@ def test_a_convolution_of_cells_is_that_of_the_unshuffled_picture(kernel: int) -
 
 
 def test_what_is_added_in_place_is_the_product_whatever_the_type() -> None:
-    layer, x, part = Pointwise(4, 6), torch.rand(1, 6, 3, 5), torch.rand(1, 4, 3, 5)
-    x = x.to(memory_format=torch.channels_last)
+    layer, sums, rows = Pointwise(4, 6), torch.rand(15, 6), torch.rand(15, 4)
     with torch.no_grad():
-        expected, mixed = x + layer(part), x.clone()
-        layer.add_to(x, part)
-        torch.testing.assert_close(x, expected)
+        expected, mixed = sums + layer.of_rows(rows), sums.clone()
+        layer.add_to(sums, rows)
+        torch.testing.assert_close(sums, expected)
         with torch.autocast("cpu", torch.bfloat16):
-            layer.add_to(mixed, part.bfloat16())
+            layer.add_to(mixed, rows.bfloat16())
         torch.testing.assert_close(mixed, expected, atol=0.02, rtol=0.02)
