@@ -16,12 +16,14 @@ from pipeline.errors import StageError
 from pipeline.stage import Context
 from pipeline.types import Decoded, Frame, StereoPair, View, other_view
 from stages.codec import load_codec
+from stages.codec.disparity.model import DEQUANTISED_CHANNELS
 from stages.codec.weights_file import shipped
 from stages.decode import Decode
 from stages.encode import Encode
 from stages.picture import read_picture
 from stages.similarity import psnr_db
 from stages.sources.synthetic import Synthetic
+from stages.tensors import to_tensor
 
 pytestmark = pytest.mark.skipif("disparity-mse" not in shipped(), reason="the default weights are not there")
 
@@ -71,20 +73,26 @@ def test_the_same_payload_gives_the_same_picture_again(context: Context):
 
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")
-def test_symbols_survive_other_threads_and_other_kernels_over_2000_frames(context: Context):
-    """Payloads made with 1 or 2 threads, with or without oneDNN, decode to the same symbols with all the others."""
+def test_symbols_survive_other_threads_and_other_kernels_over_2000_frames(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+):
+    """Payloads made with 1 or 2 threads, with or without oneDNN, decode with all the others to what was coded."""
     codec, drive = load_codec("default", "cpu"), Synthetic(size=(640, 192))
     drive.open(context)
     picture = drive.render(3, "left")
     rng = np.random.default_rng(0)
     settings = [(threads, mkldnn) for threads in (1, 2) for mkldnn in (True, False)]
     sent: list[tuple[bytes, torch.Tensor]] = []
+    analysed: list[torch.Tensor] = []
+    analyse = codec._model.analyse
+    monkeypatch.setattr(codec._model, "analyse", lambda *of: analysed.append(analyse(*of)) or analysed[-1])
     for setting in settings:
         with kernels(*setting):
             for _ in range(500):
                 y, x, quality = rng.integers(0, 128), rng.integers(0, 576), float(rng.integers(0, 253)) / 4
                 crop = torch.from_numpy(picture[y : y + 64, x : x + 64]).permute(2, 0, 1)[None].float() / 255
-                sent.append((codec.encode(crop, quality), codec._model.analyse(crop, quality)))
+                payload = codec.encode(crop, quality)
+                sent.append((payload, analysed[-1]))
     for i, setting in enumerate(settings):
         with kernels(*setting):
             assert all(torch.equal(codec.symbols(payload), symbols) for payload, symbols in sent[i::4])
@@ -103,6 +111,31 @@ def test_channels_that_an_encoder_leaves_out_would_hold_next_to_nothing(context:
     assert not taken[left_out].any()
     assert (taken != every).float().mean() < 2e-4
     assert len(left_out) > 40 or quality > 40
+
+
+@pytest.mark.parametrize("with_side", [True, False])
+def test_dequantisation_pulls_a_picture_to_its_symbols_and_the_original(
+    context: Context, monkeypatch: pytest.MonkeyPatch, with_side: bool
+):
+    codec, drive = load_codec("default", "cpu"), Synthetic(size=(256, 128))
+    drive.open(context)
+    x, side = (to_tensor(drive.render(3, view), torch.device("cpu")) for view in ("left", "right"))
+
+    def errors(quality: float) -> tuple[float, float]:
+        """Of the picture; and the share of the latent that lies outside the cells of the symbols."""
+        payload = codec.encode(x, quality)
+        x_hat = codec.decode(payload, side if with_side else None, clamp=False)
+        step = codec._model.step(torch.tensor([quality]))
+        away = codec._model.g_a(x_hat) / step - codec.symbols(payload)
+        return float((x_hat - x).square().mean()), float((away[:, :DEQUANTISED_CHANNELS].abs() > 0.5).float().mean())
+
+    dequantised = errors(48.0)
+    low = errors(24.0)
+    monkeypatch.setattr("stages.codec.disparity.model.DEQUANTISED_FROM", 64.0)
+    plain = errors(48.0)
+    assert dequantised[0] < (0.995 if with_side else 1.0) * plain[0]
+    assert dequantised[1] < 0.7 * plain[1]
+    assert errors(24.0) == low, "below it nothing changes"
 
 
 def test_flipped_bits_of_payloads_are_dropped_or_decoded(context: Context):

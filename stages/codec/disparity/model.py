@@ -48,6 +48,16 @@ Measured on 23 pictures of 256 x 128 at six qualities: at most 0.0015 dB and 0.1
 """
 AT_ONCE = 4
 """Rows of the latent that the linear picture is made of together."""
+DEQUANTISED_FROM = 30.0
+"""The quality from which on pictures are moved into the cells of their symbols; below it saves 1 % of the bytes."""
+DEQUANTISED_CHANNELS = 64
+"""The first ones; all would gain a quarter more at quality 48, for three times the work."""
+CELL_SHARE = 0.45
+"""How far from its symbol a latent value may lie then, in steps.
+
+With 1/2, all of the cell, PSNR gains a third less, with 0.4 a fifth more but MS-SSIM loses: measured on 17 pairs of
+256 x 128 and 4 of native size, both weights.
+"""
 FOREIGN = 0.3
 """A side view whose cells go to "no match" by more than this on average shows another scene and is left out.
 
@@ -209,12 +219,15 @@ class Disparity(nn.Module):
         It is the transposed convolution with `synthesis`, cropped by its border. `used`: channels of the latent that
         are not zero everywhere; None: all.
         """
+        return self._transposed(latent if used is None else latent[:, used], used, self.mean)
+
+    def _transposed(self, latent: Tensor, channels: Tensor | None, mean: Tensor) -> Tensor:
+        """As `linear_cells`, of a latent that has no other channels, on a picture of that mean (3,)."""
         with torch.autocast(latent.device.type, enabled=False):
-            kernel = self.synthesis if used is None else self.synthesis[used]
-            latent = latent if used is None else latent[:, used]
+            kernel = self.synthesis if channels is None else self.synthesis[channels]
             # Of each kernel the 4 x 4 cells; 2 x 2 of them belong to each of the blocks that a patch covers.
             kernel = kernel.view(-1, 3, 4, CELL, 4, CELL).permute(0, 2, 4, 1, 3, 5).flatten(1)
-            mean = self.mean.repeat_interleave(CELL * CELL)
+            mean = mean.repeat_interleave(CELL * CELL)
             return _overlap_add(latent.permute(0, 2, 3, 1), kernel, mean).permute(0, 3, 1, 2)
 
     def prepare_side(self, side: Tensor, use: Tensor) -> PreparedSide:
@@ -275,11 +288,9 @@ class Disparity(nn.Module):
     def estimate(self, x: Tensor, side: Tensor | None, quality: float) -> tuple[Tensor, Tensor]:
         """x_hat (1, 3, H, W), not clamped, and bits (1,) of one picture on rounded symbols, by the density."""
         step = self.step(_one(quality, x))
-        rounded = (self.g_a(x) / step).round() * step
-        with autocast(x.device):
-            prepared = None if side is None else self.prepare_side(side, _all_used(side))
-            picture = self.g_s(rounded, _one(quality, x), prepared)
-        return picture.x_hat, self.bits(rounded, step)
+        symbols = (self.g_a(x) / step).round()
+        x_hat = self.synthesise(symbols[0], quality, None if side is None else self.prepare(side))
+        return x_hat, self.bits(symbols * step, step)
 
     @torch.no_grad()
     def analyse(self, x: Tensor, quality: float) -> Tensor:
@@ -301,9 +312,25 @@ class Disparity(nn.Module):
     def synthesise(self, symbols: Tensor, quality: float, prepared: PreparedSide | None) -> Tensor:
         """symbols (C, h, w) -> x_hat (1, 3, 16 h, 16 w), not clamped; `prepared` None: without the side view."""
         level = _one(quality, symbols)
-        latent = symbols[None] * self.step(level)
+        step = self.step(level)
+        latent = (symbols[None] * step).contiguous(memory_format=torch.channels_last)
         with autocast(symbols.device):
-            return self.g_s(latent.contiguous(memory_format=torch.channels_last), level, prepared).x_hat
+            x_hat = self.g_s(latent, level, prepared).x_hat
+        return self._dequantised(x_hat, latent, step) if quality >= DEQUANTISED_FROM else x_hat
+
+    def _dequantised(self, x_hat: Tensor, latent: Tensor, step: Tensor) -> Tensor:
+        """x_hat, moved so that its own latent lies where it would have been rounded to these symbols.
+
+        What the side view has told of a picture it tells of its latent so. Channels without symbols stay as they are.
+        """
+        first = latent[:, :DEQUANTISED_CHANNELS]
+        used = used_channels(first)
+        if used is None:
+            used = torch.arange(first.shape[1], device=latent.device)
+        latent, step = latent[:, used], step[:, used]
+        seen, reach = self.g_a(x_hat, used), CELL_SHARE * step
+        change = seen.clamp(latent - reach, latent + reach) - seen
+        return x_hat + pixels(self._transposed(change, used, torch.zeros_like(self.mean)), CELL)
 
     def table_index(self, quality: float, h: int, w: int) -> NDArray[np.int64]:
         """The coding table of each channel (C,) at a quality: that of the nearest whole one."""
