@@ -11,10 +11,12 @@ threads that work on pictures have teams, if any.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
-__all__ = ["Cores"]
+__all__ = ["Cores", "Room"]
 
 MOST_AT_ONCE = 4
 """Pictures: more of them would come out too late to be called live."""
@@ -35,3 +37,24 @@ class Cores:
         if not getattr(self._claimed, "done", False):
             self._claimed.done = True
             torch.set_num_threads(self._each)
+
+
+class Room:
+    """So many pixels may be worked on at the same time: several pictures need no more memory than the largest one."""
+
+    def __init__(self, pixels: int) -> None:
+        self._pixels, self._taken = pixels, 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        """Wait for room, and take it meanwhile. A picture that is larger than all of it has it alone."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._taken or self._taken + pixels <= self._pixels)
+            self._taken += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= pixels
+                self._changed.notify_all()

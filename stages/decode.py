@@ -16,7 +16,7 @@ from stages.troubles import Troubles
 
 if TYPE_CHECKING:
     from stages.codec import Codec, Prepared
-    from stages.cores import Cores
+    from stages.cores import Cores, Room
 
 __all__ = ["Decode"]
 
@@ -48,15 +48,16 @@ class Decode(Stage):
     _context: Context = field(init=False, repr=False)
     _codec: Codec = field(init=False, repr=False)
     _cores: Cores = field(init=False, repr=False)
+    _room: Room = field(init=False, repr=False)
     _troubles: Troubles | None = field(init=False, repr=False, default=None)
     _packets: int = field(init=False, repr=False, default=0)
     _references: dict[int, Packet] = field(init=False, repr=False, default_factory=dict)
 
     def open(self, context: Context) -> None:
         from stages.codec import CodecError, load_codec
-        from stages.cores import Cores
+        from stages.cores import Cores, Room
 
-        self._cores = Cores(context.threads)
+        self._cores, self._room = Cores(context.threads), Room(self.max_pixels)
         try:
             self._codec = load_codec(self.weights, device=self.device, fit=self.fit, max_pixels=self.max_pixels)
         except CodecError as error:
@@ -123,8 +124,9 @@ class Decode(Stage):
         self._say(f"decode: frame {packet.frame_id} is dropped as corrupt: {why}")
 
     def _decoded_from(self, packet: Packet, side: Frame | None, sampled: bool, reference: Packet | None) -> Decoded:
-        frame = self._pixels(packet, side)
-        without_side = self._pixels(packet, None) if sampled else None
+        with self._room.taken(packet.width * packet.height):
+            frame = self._pixels(packet, side)
+            without_side = self._pixels(packet, None) if sampled else None
         self._context.metrics.pixels.inc(packet.width * packet.height)
         return Decoded(frame, side, without_side, self._picture_of(reference), packet)
 

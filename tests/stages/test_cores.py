@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from stages.cores import Cores
+from stages.cores import Cores, Room
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +42,24 @@ def test_pictures_share_the_cores_and_whoever_opens_has_one_thread(count: int, a
     assert threads_in_a_thread(cores) == each
     assert torch.get_num_threads() == 1
     assert threads_in_a_thread(cores) == each, "another thread works too"
+
+
+def test_pictures_wait_until_there_is_room_for_them() -> None:
+    room, log = Room(100), list[str]()
+
+    def work(pixels: int) -> None:
+        with room.taken(pixels):
+            log.append(f"{pixels}")
+
+    with room.taken(40):
+        beside = threading.Thread(target=work, args=(60,))
+        beside.start()
+        beside.join(5)
+        later = [threading.Thread(target=work, args=(pixels,)) for pixels in (61, 1000)]
+        for thread in later:
+            thread.start()
+            thread.join(0.05)
+        assert log == ["60"]
+    for thread in later:
+        thread.join(5)
+    assert sorted(log) == ["1000", "60", "61"]

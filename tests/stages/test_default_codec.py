@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,17 @@ import pytest
 import torch
 from specimens import frame
 
+from pipeline.config.model import Node, StageEntry
 from pipeline.errors import StageError
-from pipeline.stage import Context
-from pipeline.types import Decoded, Frame, StereoPair, View, other_view
+from pipeline.runner import Runner
+from pipeline.stage import Context, Stage
+from pipeline.types import Decoded, Frame, Item, StereoPair, View, other_view
 from stages.codec import load_codec
 from stages.codec.disparity.model import DEQUANTISED_CHANNELS
 from stages.codec.weights_file import shipped
 from stages.decode import Decode
 from stages.encode import Encode
+from stages.pair import Pair
 from stages.picture import read_picture
 from stages.similarity import psnr_db
 from stages.sources.synthetic import Synthetic
@@ -70,6 +73,38 @@ def test_the_same_payload_gives_the_same_picture_again(context: Context):
     first, second = (travel(context, source, side) for _ in range(2))
     assert first.packet.payload == second.packet.payload
     assert np.array_equal(first.frame.pixels, second.frame.pixels)
+
+
+@dataclass(kw_only=True)
+class Collect(Stage):
+    """Keeps what was decoded."""
+
+    results: list[Decoded] = field(default_factory=list)
+
+    def process(self, item: Item) -> Iterator[Item]:
+        assert isinstance(item, Decoded)
+        self.results.append(item)
+        yield item
+
+
+def decoded_with(threads: int, folder: Path) -> list[Decoded]:
+    size, length, sink = (160, 96), 12, Collect()
+    side = Synthetic(size=size, length=length, view="right")
+    chain = [Synthetic(size=size, length=length), Encode(device="cpu"), Pair(side=side), Decode(device="cpu"), sink]
+    entries = [StageEntry(f"s{i}", f"s{i}", stage, None, i) for i, stage in enumerate(chain)]
+    context = Context("test", folder, threads=threads)
+    Runner(Node("test", None, False, entries), context).run()
+    assert context.ledger.counts() == {"out": length}
+    return sink.results
+
+
+def test_pictures_worked_on_side_by_side_are_those_worked_on_one_by_one(tmp_path: Path):
+    alone, together = decoded_with(1, tmp_path / "1"), decoded_with(4, tmp_path / "4")
+    for i, (one, other) in enumerate(zip(alone, together, strict=True)):
+        assert one.frame.frame_id == other.frame.frame_id == i
+        assert one.packet.payload == other.packet.payload
+        assert one.side is not None
+        assert np.array_equal(one.frame.pixels, other.frame.pixels)
 
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")
