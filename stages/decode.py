@@ -74,12 +74,11 @@ class Decode(Stage):
         return self._cores.at_once
 
     def process(self, item: Item) -> Iterator[Item]:
-        """What depends on the order of the packets is done at once, the rest when it is drawn."""
         match item:
             case StereoPair(primary=Packet() as packet, side=side):
-                return self._decode(packet, side, self._sampled(side), self._references.pop(packet.frame_id, None))
+                return self._begin(packet, side)
             case Packet(role="primary"):
-                return self._decode(item, None, self._sampled(None), self._references.pop(item.frame_id, None))
+                return self._begin(item, None)
             case Packet(role="reference"):
                 self._remember(item)
                 return iter(())
@@ -91,11 +90,12 @@ class Decode(Stage):
             self._troubles.close()
         self._references.clear()
 
-    def _sampled(self, side: Frame | None) -> bool:
-        """Whether the picture is to be decoded without its side view too; called once for each packet."""
+    def _begin(self, packet: Packet, side: Frame | None) -> Iterator[Decoded]:
+        """What depends on the order of the packets is done here, the rest when it is drawn."""
         due = self.without_side_every is not None and self._packets % self.without_side_every == 0
         self._packets += 1
-        return due and side is not None and not self._codec.needs_side
+        sampled = due and side is not None and not self._codec.needs_side
+        return self._decode(packet, side, sampled, self._references.pop(packet.frame_id, None))
 
     def _decode(self, packet: Packet, side: Frame | None, sampled: bool, reference: Packet | None) -> Iterator[Decoded]:
         from stages.codec import BitstreamError, CodecError

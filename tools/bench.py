@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from stages.codec import Codec
+    from stages.cores import Cores
 
 __all__ = ["add_arguments", "main"]
 
@@ -55,8 +56,10 @@ def main(args: argparse.Namespace) -> int:
     from stages.cores import Cores
 
     threads = args.threads or torch.get_num_threads()
-    at_once = Cores(threads).at_once
-    print(f"{threads} threads, torch {torch.__version__}, medians of {args.runs} runs; fps with {at_once} at once")
+    cores = Cores(threads)
+    print(
+        f"{threads} threads, torch {torch.__version__}, medians of {args.runs} runs; fps with {cores.at_once} at once"
+    )
     columns = ("size", "device", "bpp", "encode", "prepare", "decode", "encode fps", "decode fps")
     print("codec".ljust(16), *(f"{c:>{w}}" for c, w in zip(columns, (9, 6, 7, 9, 9, 9, 11, 11), strict=True)))
     sizes = [_size(size) if isinstance(size, str) else size for size in args.sizes]
@@ -64,9 +67,10 @@ def main(args: argparse.Namespace) -> int:
     for name in args.weights:
         codec = load_codec(name, device=args.device)
         for size in sizes:
-            decode_ms[name, size] = _bench(codec, size, args.quality, args.runs, threads)
+            decode_ms[name, size] = _bench(codec, size, args.quality, args.runs, threads, cores)
     if PAPER_SIZE in sizes:
-        published = _bench(_published_cross_attention(codec.device), PAPER_SIZE, None, min(args.runs, 3), threads)
+        runs = min(args.runs, 3)
+        published = _bench(_published_cross_attention(codec.device), PAPER_SIZE, None, runs, threads, cores)
         for name in args.weights:
             ratio = published / decode_ms[name, PAPER_SIZE]
             print(f"{name} decodes {ratio:.0f} times as fast as *cross_attention as published: 192 channels, float32")
@@ -88,7 +92,7 @@ def _published_cross_attention(device: torch.device) -> Codec:
     return Codec(model, tables, model_id=bytes(8), name="cross_attention*", description={}, device=device)
 
 
-def _bench(codec: Codec, size: tuple[int, int], quality: float | None, runs: int, threads: int) -> float:
+def _bench(codec: Codec, size: tuple[int, int], quality: float | None, runs: int, threads: int, cores: Cores) -> float:
     """One line: encode, prepare(side), decode after the packet's arrival (entropy decoding included); returns that."""
     width, height = size
     x, side = _views(width, height, str(codec.device))
@@ -100,8 +104,8 @@ def _bench(codec: Codec, size: tuple[int, int], quality: float | None, runs: int
         lambda: codec.decode(payload, prepared=prepared),
     )
     encode, prepare, decode = (_median_ms(part, codec, runs, threads) for part in parts)
-    encode_fps = _fps(lambda: codec.encode(x, quality), codec, runs, threads)
-    decode_fps = _fps(lambda: codec.decode(payload, prepared=codec.prepare(side)), codec, runs, threads)
+    encode_fps = _fps(parts[0], codec, runs, cores)
+    decode_fps = _fps(lambda: codec.decode(payload, side), codec, runs, cores)
     bpp = len(payload) * 8 / (width * height)
     print(
         f"{codec.name:<16} {f'{width}x{height}':>9} {codec.device.type:>6} {bpp:7.4f} "
@@ -135,20 +139,12 @@ def _median_ms(part: Callable[[], object], codec: Codec, runs: int, threads: int
     return statistics.median(times[1:]) * 1e3
 
 
-def _fps(part: Callable[[], object], codec: Codec, runs: int, threads: int) -> float:
+def _fps(part: Callable[[], object], codec: Codec, runs: int, cores: Cores) -> float:
     """Pictures a second, side by side."""
-    from stages.cores import Cores
-
-    cores = Cores(threads)
-
-    def work(_: int) -> None:
-        cores.claim()
-        part()
-
-    with ThreadPoolExecutor(cores.at_once) as together:
-        list(together.map(work, range(cores.at_once)))
+    with ThreadPoolExecutor(cores.at_once, initializer=cores.claim) as together:
+        list(together.map(lambda _: part(), range(cores.at_once)))
         began, count = time.perf_counter(), runs * cores.at_once
-        list(together.map(work, range(count)))
+        list(together.map(lambda _: part(), range(count)))
         _finish(codec)
         return count / (time.perf_counter() - began)
 

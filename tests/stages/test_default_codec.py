@@ -128,6 +128,7 @@ def test_symbols_survive_other_threads_and_other_kernels_over_2000_frames(
                 crop = torch.from_numpy(picture[y : y + 64, x : x + 64]).permute(2, 0, 1)[None].float() / 255
                 payload = codec.encode(crop, quality)
                 sent.append((payload, analysed[-1]))
+                assert torch.equal(analyse(crop, quality), analysed[-1]), "analysed again it is the same"
     for i, setting in enumerate(settings):
         with kernels(*setting):
             assert all(torch.equal(codec.symbols(payload), symbols) for payload, symbols in sent[i::4])

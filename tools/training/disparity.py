@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 
 from stages.codec import weights_file
+from stages.codec.disparity.blocks import halved
 from stages.codec.disparity.model import Disparity
 from stages.codec.disparity.tables import probabilities
 from stages.codec.entropy import CodingTables
@@ -61,7 +61,7 @@ class DisparityRecipe:
             out = self.model(batch.x, batch.side, quality, batch.use)
         bpp = out.bits / (batch.x.shape[2] * batch.x.shape[3])
         difference = distortion(self.config, out.picture.x_hat, batch.x)
-        difference = difference + ROUGH_WEIGHT * _mse(out.picture.rough, F.avg_pool2d(batch.x, 2))
+        difference = difference + ROUGH_WEIGHT * _mse(out.picture.rough, halved(batch.x))
         difference = difference + ALIGNED_WEIGHT * _mse(out.picture.aligned, batch.x)
         rate_weight = min(1.0, 0.3 + step / 1000)
         loss: Tensor = (weight * (rd_lambda * 255**2 * difference + rate_weight * bpp)).mean()

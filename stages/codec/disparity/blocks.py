@@ -110,9 +110,6 @@ class DepthConvBlock(nn.Module):
     def _work_in_place(self, x: Tensor) -> None:
         _, c, h, w = x.shape
         at_once = max(8, STRIPE // (c * w))
-        if h <= at_once:
-            self._add(x, self.depthwise(self._entered(x)))
-            return
         above: Tensor | None = None
         for first in range(0, h, at_once):
             last = min(first + at_once, h)

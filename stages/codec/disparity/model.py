@@ -51,7 +51,7 @@ AT_ONCE = 4
 DEQUANTISED_FROM = 30.0
 """The quality from which on pictures are moved into the cells of their symbols; below it saves 1 % of the bytes."""
 DEQUANTISED_CHANNELS = 64
-"""The first ones; all would gain a quarter more at quality 48, for three times the work."""
+"""The first ones; all would gain a quarter to half more at quality 48, for three times the work."""
 CELL_SHARE = 0.45
 """How far from its symbol a latent value may lie then, in steps.
 
