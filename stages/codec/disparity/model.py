@@ -73,8 +73,9 @@ class PreparedSide:
     picture: Tensor
     """(B, 3, H, W) in [0, 1]; zero where there is no side view"""
     keys_8: Keys
-    """Cells of 8 x 8 pixels: what is compared, and their raw pixels, which are carried over"""
+    """Cells of 8 x 8 pixels: what is compared, and their pixels as the trunk takes them, which are carried over"""
     keys_4: Keys
+    """Cells of 4 x 4 pixels: what is compared, and their pixels as they are"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,18 +128,32 @@ class Disparity(nn.Module):
         latent: int = 128,
         trunk: int = 96,
         head: int = 48,
+        features: int = 24,
+        blocks_1: int = 1,
+        blocks_2: int = 3,
+        head_blocks: int = 1,
+        columns: int = 3,
         anchors: int = 8,
         context: int = 0,
         unaided: bool = False,
     ) -> None:
-        """What is fitted after training: `context`, hidden units of the context model, 0: coded without one;
-        `unaided`, whether there is a network of its own for pictures without a side view."""
+        """Channels of the latent, the trunk, the head, and within the network that makes features; blocks of the trunk
+        before and after the side view comes in, and of the head; columns that the fine search looks at.
+
+        What is fitted after training: `context`, hidden units of the context model, 0: coded without one; `unaided`,
+        whether there is a network of its own for pictures without a side view.
+        """
         super().__init__()
         if not (1 <= latent <= 768 and 1 <= trunk <= 1024 and 1 <= head <= 1024 and 2 <= anchors <= 64):
             raise ValueError(f"latent {latent}, trunk {trunk}, head {head}, anchors {anchors}: out of bounds")
-        if not 0 <= context <= 256:
-            raise ValueError(f"context {context}: out of bounds")
-        config = {"latent": latent, "trunk": trunk, "head": head, "anchors": anchors}
+        if not (1 <= features <= 256 and 0 <= context <= 256):
+            raise ValueError(f"features {features}, context {context}: out of bounds")
+        if not all(1 <= n <= 32 for n in (blocks_1, blocks_2, head_blocks, columns)):
+            raise ValueError(
+                f"blocks_1 {blocks_1}, blocks_2 {blocks_2}, head_blocks {head_blocks}, columns {columns}: out of bounds"
+            )
+        config = {"latent": latent, "trunk": trunk, "head": head, "features": features, "anchors": anchors}
+        config |= {"blocks_1": blocks_1, "blocks_2": blocks_2, "head_blocks": head_blocks, "columns": columns}
         fitted: dict[str, ConfigValue] = {"context": context, "unaided": unaided}
         self.config: Mapping[str, ConfigValue] = config | {key: value for key, value in fitted.items() if value}
         self.latent_channels, self.anchors = latent, anchors
@@ -150,25 +165,33 @@ class Disparity(nn.Module):
         self.log_gain_rise = nn.Parameter(torch.zeros(anchors - 1, latent))
         self.up = nn.Sequential(Pointwise(latent, 4 * trunk), nn.PixelShuffle(2))
         self.film = nn.Parameter(torch.zeros(anchors, trunk))
-        self.trunk_1 = nn.Sequential(*(DepthConvBlock(trunk) for _ in range(3)))
+        self.trunk_1 = nn.Sequential(*(DepthConvBlock(trunk) for _ in range(blocks_1)))
         self.rough = nn.Sequential(Pointwise(trunk, 48))
         self.features_4 = _named(
-            {"1": CellConv(3, 48, 3, cell=2), "2": nn.LeakyReLU(0.1), "3": nn.Conv2d(48, 48, 3, padding=1)}
+            {
+                "1": CellConv(3, features, 3, cell=2),
+                "2": nn.LeakyReLU(0.1),
+                "3": nn.Conv2d(features, 48, 3, padding=1),
+            }
         )
         self.features_8 = _named(
             {
                 "0": nn.LeakyReLU(0.1),
-                "2": CellConv(48, 96, 1, cell=2),
+                "2": CellConv(48, 2 * features, 1, cell=2),
                 "3": nn.LeakyReLU(0.1),
-                "4": nn.Conv2d(96, 64, 3, padding=1),
+                "4": nn.Conv2d(2 * features, 64, 3, padding=1),
             }
         )
         self.match_8 = RowSearch()
-        self.match_4 = WindowSearch()
-        self.fuse = Pointwise(trunk + 192 + 194, trunk)
-        self.trunk_2 = nn.Sequential(*(DepthConvBlock(trunk) for _ in range(5)))
+        self.match_4 = WindowSearch(columns)
+        # Applied to the side view before the search: what a match brings is half as wide then.
+        self.carry = Pointwise(192, trunk)
+        self.fuse = Pointwise(trunk + 192 + 2, trunk)
+        self.trunk_2 = nn.Sequential(*(DepthConvBlock(trunk) for _ in range(blocks_2)))
         self.to_4 = nn.Sequential(Pointwise(trunk, 192), nn.PixelShuffle(2))
-        self.head = nn.Sequential(Pointwise(48 + 48 + 50 + 48, head), DepthConvBlock(head), DepthConvBlock(head))
+        self.head = nn.Sequential(
+            Pointwise(48 + 48 + 50 + 48, head), *(DepthConvBlock(head) for _ in range(head_blocks))
+        )
         self.out = nn.Sequential(Pointwise(head, 48))
         self.context = Context(latent, context) if context else None
         self.unaided = Unaided(latent, trunk, head, anchors) if unaided else None
@@ -235,7 +258,7 @@ class Disparity(nn.Module):
         features_4 = self.features_4(halved(side))
         return PreparedSide(
             picture=side * use[:, None, None, None],
-            keys_8=self.match_8.keys(self.features_8(features_4), cells(side, 8, features_4.dtype), use),
+            keys_8=self.match_8.keys(self.features_8(features_4), self.carry(cells(side, 8, features_4.dtype)), use),
             keys_4=self.match_4.keys(features_4, cells(side, 4, features_4.dtype), use),
         )
 
@@ -255,11 +278,12 @@ class Disparity(nn.Module):
         )
         rough = pixels(self.rough(h), 4) + halved(x_linear)
         features_4 = self.features_4(rough) if side else rough
-        coarse = self.match_8(self.features_8(features_4), side.keys_8) if side else no_match(h, 192)
+        coarse = self.match_8(self.features_8(features_4), side.keys_8) if side else no_match(h, h.shape[1])
         # With gradients, at the start of training, every side view would look foreign.
         if side and not torch.is_grad_enabled() and coarse.found[:, -1].float().mean() > FOREIGN:
             return self.g_s(latent, quality, None)
-        h = self.to_4(self.trunk_2(self.fuse(h, at_8.to(h.dtype), coarse.found)))
+        h = self.fuse(h, at_8.to(h.dtype), coarse.found[:, -2:]) + coarse.found[:, :-2]
+        h = self.to_4(self.trunk_2(h))
         fine = self.match_4(features_4, side.keys_4, coarse.offset) if side else no_match(h, 48)
         offset = 4 * enlarged(fine.offset)
         warped = warp(side.picture, offset) if side else torch.zeros_like(x_linear)

@@ -17,7 +17,7 @@ __all__ = ["Unaided"]
 
 
 class Unaided(nn.Module):
-    """The trunk at 1/8 and the head at 1/4 of `Disparity`, less everything that looks at a side view.
+    """The trunk at 1/8 and the head at 1/4 of `Disparity`, less everything that looks at a side view, and deeper.
 
     latent -- up (1/8) -- FiLM(quality) -- trunk_1 -- fuse -- trunk_2 -- to_4 -- head -- + --> x_hat
                                                        |                          |      |
@@ -50,8 +50,10 @@ class Unaided(nn.Module):
     @torch.no_grad()
     def take_over(self, shared: Mapping[str, Tensor]) -> None:
         """Compute what the network for both cases, of that state, computes where it has no side view."""
-        state = {name: tensor for name, tensor in shared.items() if name.split(".")[0] in dict(self.named_children())}
-        state["film"] = shared["film"]
+        state = self.state_dict()
+        # The blocks that it lacks add nothing at first.
+        state |= {name: torch.zeros_like(t) for name, t in state.items() if ".leave." in name or ".contract." in name}
+        state |= {name: tensor for name, tensor in shared.items() if name in state}
         # There all inputs from the side view are 0 but one, the weight of "no match", which is 1.
         for name, kept, certain in (
             ("fuse", self.fuse.in_channels, -1),

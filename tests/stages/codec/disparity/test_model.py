@@ -137,7 +137,10 @@ def test_matches_do_not_depend_on_where_in_the_picture_they_are(model: Disparity
     torch.testing.assert_close(narrow[..., :64], inside, rtol=0.05, atol=0.02)
 
 
-@pytest.mark.parametrize("config", [{"latent": 0}, {"trunk": -1}, {"anchors": 1}, {"head": 10**6}])
+@pytest.mark.parametrize(
+    "config",
+    [{"latent": 0}, {"trunk": -1}, {"anchors": 1}, {"head": 10**6}, {"features": 0}, {"blocks_2": 0}, {"columns": 0}],
+)
 def test_impossible_sizes_are_refused(config: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="out of bounds"):
         Disparity(**config)
