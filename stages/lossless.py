@@ -26,6 +26,8 @@ __all__ = ["CODING_ID", "MAX_PIXELS", "Packer", "unpack"]
 CODING_ID = b"GUP+ZSTD"
 """The model id of packets with such a payload."""
 MAX_PIXELS = 64 * 1024 * 1024
+AT_ONCE = 1 << 16
+"""Bytes of a picture that are worked on together, so that they stay in a core's own cache."""
 
 
 class Packer:
@@ -38,15 +40,19 @@ class Packer:
         """The bytes of (H, W, 3) uint8."""
         import cv2
 
-        if self._differences.shape != pixels.shape:
-            self._differences = np.empty_like(pixels, order="C")
-            self._planes = np.empty((3, *pixels.shape[:2]), np.uint8)
+        height, width, _ = pixels.shape
+        if self._planes.shape[1:] != (height, width):
+            self._differences = np.empty((max(1, AT_ONCE // (3 * width)), width, 3), np.uint8)
+            self._planes = np.empty((3, height, width), np.uint8)
         differences, planes = self._differences, self._planes
-        differences[0] = pixels[0]
-        np.subtract(pixels[1:], pixels[:-1], out=differences[1:])
-        cv2.split(differences, list(planes))
-        planes[0] -= planes[1]
-        planes[2] -= planes[1]
+        for first in range(0, height, len(differences)):
+            rows = pixels[first : first + len(differences)]
+            few, (red, green, blue) = differences[: len(rows)], planes[:, first : first + len(rows)]
+            few[0] = rows[0] - pixels[first - 1] if first else rows[0]
+            np.subtract(rows[1:], rows[:-1], out=few[1:])
+            cv2.split(few, [red, green, blue])
+            red -= green
+            blue -= green
         return self._compressor.compress(planes.data)
 
     @cached_property

@@ -33,7 +33,7 @@ __all__ = ["Job", "Recorder"]
 METRICS_NS = 2_000_000_000
 TICK_S = 0.5
 PREVIEW_QUALITY = 80
-PREVIEW_WIDTH_PX = 640
+PREVIEW_WIDTH_PX = 480
 
 
 @dataclass(frozen=True, slots=True)
