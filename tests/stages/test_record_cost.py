@@ -13,14 +13,11 @@ from pipeline.stage import Context
 from pipeline.types import Frame, StereoPair
 from stages.decode import Decode
 from stages.encode import Encode
-from stages.picture import encode_png, read_picture
 from stages.record import Record
 from stages.replay import Replay
-from stages.sinks.write_video import WriteVideo
 from stages.sources.synthetic import Synthetic
 
 FRAMES = 24
-ATTEMPTS = 8
 
 
 @pytest.fixture(scope="module")
@@ -45,30 +42,21 @@ def pairs(tmp_path_factory) -> list[StereoPair]:
 
 
 def test_recording_costs_less_than_2_percent_of_the_processor_time_of_a_node(pairs, tmp_path):
-    """Of what configs/record.yaml has: side views are read from PNG files, what is decoded is written as a video."""
     decode = Decode()
     decode.open(Context("test", tmp_path))
 
-    file = tmp_path / "side.png"
-    file.write_bytes(encode_png(pairs[0].side.pixels))
-
     def share(out: Path) -> float:
         record = Record(side=True)
-        video = WriteVideo()
-        for stage in (record, video):
-            stage.open(Context("test", out, facts={"clock": "recorded"}))
+        record.open(Context("test", out, facts={"clock": "recorded"}))
         begin = time.process_time()
-        sided = (replace(pair, side=replace(pair.side, pixels=read_picture(file))) for pair in pairs)
-        recorded = (passed for pair in sided for passed in record.process(pair))
-        decoded = (item for passed in recorded for item in decode.process(passed))
-        assert sum(1 for item in decoded for _ in video.process(item)) == FRAMES
-        for stage in (record, video):
-            list(stage.flush())
-            stage.close()
+        decoded = [item for pair in pairs for passed in record.process(pair) for item in decode.process(passed)]
+        list(record.flush())
+        record.close()
+        assert len(decoded) == FRAMES
         return record.cpu_s / (time.process_time() - begin)
 
-    # What else the machine does takes the caches away; one attempt must be undisturbed.
-    assert any(share(tmp_path / str(i)) < 0.02 for i in range(ATTEMPTS))
+    # What else the machine does takes the caches away; one of three attempts must be undisturbed.
+    assert any(share(tmp_path / str(i)) < 0.02 for i in range(3))
 
 
 def test_a_replay_at_rate_0_is_limited_by_the_decoder_and_not_by_the_player(pairs, tmp_path):
