@@ -81,6 +81,7 @@ __all__ = [
     "check",
     "parse",
     "serialize",
+    "serialize_parts",
 ]
 
 FORMAT = 1
@@ -248,6 +249,11 @@ def check(packet: Packet) -> None:
 
 def serialize(message: Message) -> bytes:
     """The bytes of one message; WireError where the format cannot carry it."""
+    return b"".join(serialize_parts(message))
+
+
+def serialize_parts(message: Message) -> tuple[bytes, bytes]:
+    """Header and payload of one message; a packet's payload is not copied. WireError as from `serialize`."""
     if isinstance(message, Packet):
         return _serialize_packet(message)
     payload = _ADAPTERS[type(message.body)].dump_json(message.body)
@@ -329,7 +335,7 @@ def _body(kind: type[Control], payload: bytes) -> Control:
     return body
 
 
-def _serialize_packet(packet: Packet) -> bytes:
+def _serialize_packet(packet: Packet) -> tuple[bytes, bytes]:
     check(packet)
     middle = (
         packet.sequence,
@@ -348,14 +354,14 @@ def _serialize_packet(packet: Packet) -> bytes:
     return _assemble(_FRAME, packet.stream_id, middle, packet.payload)
 
 
-def _assemble(code: int, stream_id: int, middle: tuple[Any, ...], payload: bytes) -> bytes:
+def _assemble(code: int, stream_id: int, middle: tuple[Any, ...], payload: bytes) -> tuple[bytes, bytes]:
     """`middle`: the fields from sequence to model id."""
     crc = google_crc32c.value(payload)
     try:
         head = _FIELDS.pack(MAGIC, code, 0, HEADER_BYTES, stream_id, *middle, len(payload), crc)
     except struct.error as error:
         raise WireError(f"a number does not fit into the header: {error}") from None
-    return head + _CRC.pack(google_crc32c.value(head)) + payload
+    return head + _CRC.pack(google_crc32c.value(head)), payload
 
 
 def _name(body: Control) -> str:

@@ -77,10 +77,10 @@ class RecordedFiles:
         self._open()
         return True
 
-    def add(self, channel: int, data: bytes, log_ns: int, publish_ns: int) -> None:
-        """Write a message."""
+    def add(self, channel: int, data: bytes, log_ns: int, publish_ns: int, *, head: bytes = b"") -> None:
+        """Write a message, `head` and `data`."""
         if self._writer is not None:
-            self._writer.add(channel, data, log_ns, publish_ns)
+            self._writer.add(channel, data, log_ns, publish_ns, head=head)
             self.packets += channel == BITS
 
     def tell(self, channel: int, message: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from pipeline.errors import SidecastError, StageError
 from pipeline.recording.foxglove import compressed_image
 from pipeline.recording.layout import BITS, EVENTS, METRICS, PAIRS, PREVIEW, SIDE, STREAM, Pair, SideKey
 from pipeline.types import Frame, Packet
-from pipeline.wire import serialize
+from pipeline.wire import serialize_parts
 from stages.lossless import CODING_ID, Packer
 from stages.recorded_files import Plan, RecordedFiles
 
@@ -184,7 +184,7 @@ class Recorder:
         log_ns = time.time_ns()
         if job.pair is not None:
             self._write_pair(job.packet, *job.pair, log_ns)
-        self._files.add(BITS, serialize(job.packet), log_ns, job.packet.pts_ns)
+        self._write_packet(BITS, job.packet, log_ns)
         self._plan.counters.recorded_packets.inc()
         if job.preview is not None:
             self._files.add(PREVIEW, _preview(job.preview), log_ns, job.preview.pts_ns)
@@ -193,11 +193,15 @@ class Recorder:
     def _write_pair(self, packet: Packet, side: Frame | None, offset_ns: int, log_ns: int) -> None:
         key = None if side is None else SideKey.of(side)
         if side is not None and self._plan.store_side and key != self._last_side:
-            self._files.add(SIDE, serialize(self._side_packet(side)), log_ns, side.pts_ns)
+            self._write_packet(SIDE, self._side_packet(side), log_ns)
             self._last_side = key
         stored = side is not None and self._plan.store_side
         note = Pair(packet.frame_id, packet.stream_id, packet.sequence, key, offset_ns, stored)
         self._files.add(PAIRS, note.to_json(), log_ns, packet.pts_ns)
+
+    def _write_packet(self, channel: int, packet: Packet, log_ns: int) -> None:
+        head, payload = serialize_parts(packet)
+        self._files.add(channel, payload, log_ns, packet.pts_ns, head=head)
 
     def _side_packet(self, side: Frame) -> Packet:
         """A side frame as the packet that carries it without loss."""

@@ -6,7 +6,6 @@ Chunk: head, Message, Message, ...    { MessageIndex }    later, in the summary:
 from __future__ import annotations
 
 import struct
-import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from itertools import chain
 
 from mcap.opcode import Opcode
 from mcap.records import ChunkIndex
+from zlib_ng import zlib_ng
 
 from pipeline.recording.layout import record_bytes
 
@@ -26,6 +26,9 @@ CHUNK_HEAD = struct.Struct("<BQQQQIIQ")
 
 INDEX_HEAD = struct.Struct("<BQHI")
 """Opcode, length, channel, bytes of the entries; these follow: log time and place of each message."""
+
+COPIED_BELOW = 4096
+"""Bytes; what is smaller is put together before it is written."""
 
 Offsets = Mapping[int, list[tuple[int, int]]]
 """By channel: log time and place in the chunk of each message."""
@@ -49,19 +52,27 @@ def _message_index(channel: int, entries: list[tuple[int, int]]) -> bytes:
 
 @dataclass(slots=True)
 class ChunkInMaking:
-    """Messages of a chunk that is not in the file yet; kept as the very bytes of the file, so they are copied once."""
+    """Messages of a chunk that is not in the file yet; large pieces are kept as they are, not copied."""
 
     since_ns: int
     """When it was begun, by the monotonic clock."""
-    data: bytearray = field(default_factory=lambda: bytearray(CHUNK_HEAD.size))
-    """Room for the head, then the messages."""
+    pieces: list[bytes | bytearray] = field(default_factory=lambda: [bytearray(CHUNK_HEAD.size)])
+    """The bytes of the file: room for the head, then the messages; every second one, and the last, can still grow."""
+    size: int = CHUNK_HEAD.size
+    """Bytes of all pieces."""
     offsets: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
-    def add(self, channel: int, sequence: int, log_ns: int, publish_ns: int, data: bytes) -> None:
-        """Append a message."""
-        self.offsets.setdefault(channel, []).append((log_ns, len(self.data) - CHUNK_HEAD.size))
-        self.data += MESSAGE_HEAD.pack(Opcode.MESSAGE, 22 + len(data), channel, sequence, log_ns, publish_ns)
-        self.data += data
+    def add(self, channel: int, sequence: int, log_ns: int, publish_ns: int, *data: bytes) -> None:
+        """Append a message, whose data may come in parts."""
+        self.offsets.setdefault(channel, []).append((log_ns, self.size - CHUNK_HEAD.size))
+        length = 22 + sum(map(len, data))
+        head = MESSAGE_HEAD.pack(Opcode.MESSAGE, length, channel, sequence, log_ns, publish_ns)
+        for part in (head, *data):
+            if len(part) >= COPIED_BELOW:
+                self.pieces += [part, bytearray()]
+            else:
+                self.pieces[-1] += part
+        self.size += 9 + length
 
     def times(self) -> tuple[int, int]:
         """The first and the last log time."""
@@ -72,16 +83,19 @@ class ChunkInMaking:
         """Messages by channel."""
         return Counter({channel: len(entries) for channel, entries in self.offsets.items()})
 
-    def seal(self) -> bytearray:
-        """The whole chunk; nothing can be added any more."""
-        with memoryview(self.data) as whole, whole[CHUNK_HEAD.size :] as records:
-            whole[: CHUNK_HEAD.size] = head_bytes(*self.times(), zlib.crc32(records), len(records))
-        return self.data
+    def seal(self) -> list[bytes | bytearray]:
+        """The pieces of the whole chunk; nothing can be added any more."""
+        with memoryview(self.pieces[0]) as first:
+            crc = zlib_ng.crc32(first[CHUNK_HEAD.size :])
+            for piece in self.pieces[1:]:
+                crc = zlib_ng.crc32(piece, crc)
+            first[: CHUNK_HEAD.size] = head_bytes(*self.times(), crc, self.size - CHUNK_HEAD.size)
+        return self.pieces
 
     def index(self, start: int, message_indexes: int) -> bytes:
         """The ChunkIndex of this chunk at byte `start`, followed by so many bytes of MessageIndexes."""
-        length = len(self.data) - CHUNK_HEAD.size
-        places, at = {}, start + len(self.data)
+        length = self.size - CHUNK_HEAD.size
+        places, at = {}, start + self.size
         for channel in sorted(self.offsets):
             places[channel] = at
             at += INDEX_HEAD.size + 16 * len(self.offsets[channel])
@@ -89,7 +103,7 @@ class ChunkInMaking:
         return record_bytes(
             ChunkIndex(
                 chunk_start_offset=start,
-                chunk_length=len(self.data),
+                chunk_length=self.size,
                 compression="",
                 compressed_size=length,
                 uncompressed_size=length,

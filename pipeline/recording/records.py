@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import struct
-import zlib
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
+
+from zlib_ng import zlib_ng
 
 from pipeline.errors import SourceError
 from pipeline.recording.chunk import CHUNK_HEAD
@@ -104,5 +105,5 @@ class Records:
         """The CRC of everything from `start` to `end`."""
         crc = 0
         for at in range(start, end, WINDOW):
-            crc = zlib.crc32(self.read(at, min(at + WINDOW, end)), crc)
+            crc = zlib_ng.crc32(self.read(at, min(at + WINDOW, end)), crc)
         return crc

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterator
 
 from mcap.opcode import Opcode
+from zlib_ng import zlib_ng
 
 from pipeline.recording import layout
 from pipeline.recording.chunk import CHUNK_HEAD, MESSAGE_HEAD
@@ -44,7 +44,7 @@ class Salvage:
                 continue
             if not self._spend(end - start):
                 break
-            if zlib.crc32(records.read(start + CHUNK_HEAD.size, end)) == crc:
+            if zlib_ng.crc32(records.read(start + CHUNK_HEAD.size, end)) == crc:
                 return start
         return records.size
 

@@ -7,7 +7,6 @@ lies in between is searched for messages that prove themselves (packets and pair
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from io import BytesIO
@@ -17,6 +16,7 @@ from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.records import Attachment
+from zlib_ng import zlib_ng
 
 from pipeline.errors import SourceError
 from pipeline.recording import layout
@@ -93,7 +93,7 @@ class Scan:
     def _attachment(self, at: int, end: int) -> int:
         body = self._records.read(at + RECORD_HEAD.size, end)
         self._attached += len(body)
-        if len(body) < CRC.size or zlib.crc32(body[: -CRC.size]) != CRC.unpack(body[-CRC.size :])[0]:
+        if len(body) < CRC.size or zlib_ng.crc32(body[: -CRC.size]) != CRC.unpack(body[-CRC.size :])[0]:
             self._damaged(at, end, "an attachment")
         elif self._attached > MAX_ATTACHED:
             self._damaged(at, end, f"an attachment beyond the {MAX_ATTACHED} bytes that are read")
@@ -108,7 +108,7 @@ class Scan:
         if crc is None:
             return (yield from self._recover(at, "a chunk whose header is damaged"))
         records = self._records.read(base, end)
-        if zlib.crc32(records) != crc:
+        if zlib_ng.crc32(records) != crc:
             after, saved = self._skip_indexes(end), list(self._salvage.loose_messages(at, end))
             self._damaged(at, after, f"a chunk does not match its CRC, {_told(len(saved))}")
             yield from saved

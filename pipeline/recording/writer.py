@@ -10,7 +10,6 @@ import errno
 import os
 import struct
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from mcap.records import (
     Statistics,
     SummaryOffset,
 )
+from zlib_ng import zlib_ng
 
 from pipeline.recording import layout
 from pipeline.recording.chunk import ChunkInMaking, index_bytes
@@ -74,21 +74,21 @@ class Writer:
     @property
     def size(self) -> int:
         """Bytes in the file and in the chunk that is being made."""
-        return self._good + (len(self._pending.data) if self._pending else 0)
+        return self._good + (self._pending.size if self._pending else 0)
 
     @property
     def counts(self) -> Counter[int]:
         """Messages by channel that are in the file."""
         return sum((chunk.counts for chunk in self._chunks), Counter())
 
-    def add(self, channel: int, data: bytes, log_ns: int, publish_ns: int = 0) -> None:
-        """Take a message; the chunk is written when it is full."""
+    def add(self, channel: int, data: bytes, log_ns: int, publish_ns: int = 0, *, head: bytes = b"") -> None:
+        """Take a message, `head` and `data`; the chunk is written when it is full."""
         if self._pending is None:
             self._pending = ChunkInMaking(self._monotonic_ns())
         sequence = self._sequences[channel]
         self._sequences[channel] += 1
-        self._pending.add(channel, sequence, max(0, log_ns), max(0, publish_ns), data)
-        if len(self._pending.data) >= CHUNK_BYTES:
+        self._pending.add(channel, sequence, max(0, log_ns), max(0, publish_ns), head, data)
+        if self._pending.size >= CHUNK_BYTES:
             self.flush()
 
     def age_ns(self) -> int:
@@ -146,11 +146,10 @@ class Writer:
         self._cut()
 
     def _put_chunk(self, chunk: ChunkInMaking) -> None:
-        data, indexes = chunk.seal(), index_bytes(chunk.offsets)
+        indexes = index_bytes(chunk.offsets)
         index = chunk.index(self._good, len(indexes))
         written = _Written(self._good, index, self._crc, chunk.counts(), chunk.times())
-        data += indexes
-        self._put(data)
+        self._put(*chunk.seal(), indexes)
         self._chunks.append(written)
 
     def _attach(self, attachment: Attachment) -> None:
@@ -186,7 +185,7 @@ class Writer:
         offsets_start = start + len(summary)
         summary += record_bytes(*offsets)
         footer = record_bytes(Footer(start, offsets_start, 0))[:-4]
-        crc = zlib.crc32(footer, zlib.crc32(summary))
+        crc = zlib_ng.crc32(footer, zlib_ng.crc32(summary))
         return data_end + summary + footer + struct.pack("<I", crc) + MAGIC
 
     def _statistics(self) -> Statistics:
@@ -204,17 +203,19 @@ class Writer:
             schema_count=len(layout.SCHEMAS),
         )
 
-    def _put(self, data: bytes | bytearray) -> None:
-        """Append all of it or, as far as the file allows, nothing."""
-        view = memoryview(data)
+    def _put(self, *pieces: bytes | bytearray) -> None:
+        """Append all of them or, as far as the file allows, nothing."""
         try:
-            while view:
-                view = view[self._file.write(view) or 0 :]
+            for piece in pieces:
+                view = memoryview(piece)
+                while view:
+                    view = view[self._file.write(view) or 0 :]
         except OSError:
             self._cut()
             raise
-        self._good += len(data)
-        self._crc = zlib.crc32(data, self._crc)
+        for piece in pieces:
+            self._good += len(piece)
+            self._crc = zlib_ng.crc32(piece, self._crc)
 
     def _cut(self) -> None:
         self._file.seek(self._good)

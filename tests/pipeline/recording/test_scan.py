@@ -191,6 +191,6 @@ def test_a_chunk_of_more_messages_than_ours_have_is_damage(tmp_path):
     chunk = ChunkInMaking(0)
     for i in range(MAX_MESSAGES + 1):
         chunk.add(METRICS, i, 0, 0, b"{}")
-    index = index_of(tmp_path, layout.prefix() + bytes(chunk.seal()) + index_bytes(chunk.offsets))
+    index = index_of(tmp_path, layout.prefix() + b"".join(chunk.seal()) + index_bytes(chunk.offsets))
     assert index.messages[METRICS] == MAX_MESSAGES
     assert "what is no message in a chunk" in index.damage[0].what
