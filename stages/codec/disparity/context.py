@@ -286,16 +286,19 @@ class Context(nn.Module):
         whole = min(max(math.floor(quality + 0.5), 0), QUALITIES - 1)
         base = self.get_buffer("base")[whole]
         known = Known(self.get_buffer("level")[whole], self.get_buffer("feature"), h, w)
-        for network in self._networks():
+        networks = [network for network in self._networks() if network.like.one.first < active]
+        for network in networks:
             one = network.like.one
             positions, channels = known.places.positions(one.where), slice(one.first, min(one.last, active))
-            if positions.size and channels.start < channels.stop:
+            if positions.size:
                 level, mean = network(*known.around(network.like), whole, base[channels])
                 subtracted = (mean + 1).mul_(0.25).floor_()
                 index = level.mul_(FRACTIONS).add_(1)
                 index[:, : mean.shape[1]] += mean - 4 * subtracted
                 tables = index.to("cpu", torch.int16).numpy().view(np.uint16)
-                known.add((yield Step(positions, channels, tables, _integers(subtracted))), one.where, channels)
+                symbols = yield Step(positions, channels, tables, _integers(subtracted))
+                if network is not networks[-1]:
+                    known.add(symbols, one.where, channels)
 
     def _networks(self) -> list[Network]:
         """Made when first asked for, and again when weights have changed."""
