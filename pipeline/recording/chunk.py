@@ -57,7 +57,7 @@ class ChunkInMaking:
     since_ns: int
     """When it was begun, by the monotonic clock."""
     pieces: list[bytes | bytearray] = field(default_factory=lambda: [bytearray(CHUNK_HEAD.size)])
-    """The bytes of the file: room for the head, then the messages; every second one, and the last, can still grow."""
+    """The bytes of the file: room for the head, then the messages. Only the last piece grows."""
     size: int = CHUNK_HEAD.size
     """Bytes of all pieces."""
     offsets: dict[int, list[tuple[int, int]]] = field(default_factory=dict)

@@ -297,7 +297,7 @@ class Context(nn.Module):
                 index[:, : mean.shape[1]] += mean - 4 * subtracted
                 tables = index.to("cpu", torch.int16).numpy().view(np.uint16)
                 symbols = yield Step(positions, channels, tables, _integers(subtracted))
-                if network is not networks[-1]:
+                if network is not networks[-1]:  # else nothing depends on them any more
                     known.add(symbols, one.where, channels)
 
     def _networks(self) -> list[Network]:
