@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -73,6 +74,21 @@ def test_the_same_payload_gives_the_same_picture_again(context: Context):
     first, second = (travel(context, source, side) for _ in range(2))
     assert first.packet.payload == second.packet.payload
     assert np.array_equal(first.frame.pixels, second.frame.pixels)
+
+
+def test_with_and_without_bf16_the_picture_is_the_same_to_the_eye(context: Context, monkeypatch: pytest.MonkeyPatch):
+    views = [Synthetic(size=(160, 96), length=1, view=view) for view in ("left", "right")]
+    for view in views:
+        view.open(context)
+    source, side = (next(view.read()) for view in views)
+    results = []
+    for fast in (False, True):
+        monkeypatch.setattr("stages.codec.precision.has_fast_bf16", lambda _, fast=fast: fast)
+        results.append(travel(context, source, replace(side, role="side"), without_side_every=1))
+    plain, fast = results
+    assert plain.packet.payload == fast.packet.payload
+    assert 40 < psnr_db(fast.frame.pixels, plain.frame.pixels) < math.inf
+    assert 40 < psnr_db(fast.without_side.pixels, plain.without_side.pixels) < math.inf
 
 
 @dataclass(kw_only=True)

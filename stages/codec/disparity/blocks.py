@@ -55,7 +55,7 @@ class Pointwise(nn.Conv2d):
             return
         assert self.bias is not None
         sums += self.bias
-        sums.addmm_(rows, self.weight.flatten(1).T)
+        sums.addmm_(rows, self.weight.flatten(1).T.to(sums.dtype))  # autocast leaves what is in place alone
 
     def _of_parts(self, parts: list[Tensor], channels: Tensor | None) -> Tensor:
         weight = self.weight.flatten(1) if channels is None else self.weight.flatten(1)[:, channels]
