@@ -26,7 +26,7 @@ __all__ = ["CODING_ID", "MAX_PIXELS", "Packer", "unpack"]
 CODING_ID = b"GUP+ZSTD"
 """The model id of packets with such a payload."""
 MAX_PIXELS = 64 * 1024 * 1024
-AT_ONCE = 1 << 16
+AT_ONCE = 1 << 17
 """Bytes of a picture that are worked on together, so that they stay in a core's own cache."""
 
 
@@ -45,14 +45,14 @@ class Packer:
             self._differences = np.empty((max(1, AT_ONCE // (3 * width)), width, 3), np.uint8)
             self._planes = np.empty((3, height, width), np.uint8)
         differences, planes = self._differences, self._planes
-        for first in range(0, height, len(differences)):
+        cv2.split(pixels[:1], list(planes[:, :1]))
+        for first in range(1, height, len(differences)):
             rows = pixels[first : first + len(differences)]
-            few, (red, green, blue) = differences[: len(rows)], planes[:, first : first + len(rows)]
-            few[0] = rows[0] - pixels[first - 1] if first else rows[0]
-            np.subtract(rows[1:], rows[:-1], out=few[1:])
-            cv2.split(few, [red, green, blue])
-            red -= green
-            blue -= green
+            few, here = differences[: len(rows)], planes[:, first : first + len(rows)]
+            np.subtract(rows, pixels[first - 1 : first - 1 + len(rows)], out=few)
+            cv2.split(few, list(here))
+            here[::2] -= here[1]
+        planes[::2, :1] -= planes[1, :1]
         return self._compressor.compress(planes.data)
 
     @cached_property

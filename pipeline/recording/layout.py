@@ -139,7 +139,8 @@ class Pair:
             "offset_ns": self.offset_ns,
             "stored": self.stored,
         }
-        return json.dumps({**fields, "crc32c": _crc(fields)}).encode()
+        rest = _sorted_json(fields)
+        return b'%b, "crc32c": %d}' % (rest[:-1], google_crc32c.value(rest))
 
     @classmethod
     def from_json(cls, data: bytes) -> Pair:
@@ -147,7 +148,7 @@ class Pair:
         try:
             fields = json.loads(data)
             claimed = fields.pop("crc32c")
-            if claimed != _crc(fields):
+            if claimed != google_crc32c.value(_sorted_json(fields)):
                 raise WireError("the pairing note does not match its CRC")
             side = fields.pop("side")
             return cls(**fields, side=None if side is None else SideKey(**side))
@@ -175,5 +176,5 @@ def is_sound(channel: int, data: bytes) -> bool:
     return False
 
 
-def _crc(fields: dict[str, Any]) -> int:
-    return int(google_crc32c.value(json.dumps(fields, sort_keys=True).encode()))
+def _sorted_json(fields: dict[str, Any]) -> bytes:
+    return json.dumps(fields, sort_keys=True).encode()

@@ -5,6 +5,7 @@ import json
 import logging
 import resource
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -230,6 +231,16 @@ def test_a_recorded_source_waits_for_the_disk(tmp_path, gate):
     stage.close()
     assert len(recordings.primaries(index_of(tmp_path))) == 10
     assert index_of(tmp_path).shortcomings == []
+
+
+def test_a_packet_that_nothing_follows_is_written_all_the_same(tmp_path):
+    stage = opened(tmp_path)
+    fed(stage, [recordings.packet(0, size=300_000)])
+    due = time.monotonic() + 20
+    while (tmp_path / "recording.mcap.part").stat().st_size < 300_000:
+        assert time.monotonic() < due
+        time.sleep(0.01)
+    stage.close()
 
 
 def test_a_stream_whose_end_never_came_is_not_complete(tmp_path):
