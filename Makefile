@@ -3,7 +3,7 @@
 PYTHON ?= python3
 DRIVE ?=
 DATA ?= $(or $(SIDECAST_DATA),../shared/data)
-TRAIN_CONFIG ?= configs/train-disparity-mse.yaml
+TRAIN_CONFIG ?= configs/train-disparity-mse-fast.yaml
 THREADS ?= 1
 FINISH_MINUTES ?= 15
 BIN := .venv/bin

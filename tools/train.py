@@ -14,7 +14,7 @@ DEFAULT_WEIGHTS = Path(__file__).resolve().parent.parent / "stages" / "codec" / 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument(
-        "config", type=Path, help="a training configuration, for example configs/train-disparity-mse.yaml"
+        "config", type=Path, help="a training configuration, for example configs/train-disparity-mse-fast.yaml"
     )
     parser.add_argument(
         "--data", type=Path, required=True, help="folder of stereo drives, left/right folders, pictures"

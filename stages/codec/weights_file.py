@@ -40,7 +40,7 @@ __all__ = ["ALIASES", "FORMAT", "Weights", "find", "load", "model_id", "save", "
 
 FORMAT = 1
 MODEL_ID_BYTES = 8
-ALIASES = {"default": "disparity-mse"}
+ALIASES = {"default": "disparity-mse-fast"}
 """Names that stand for a weights file which is shipped."""
 
 _METADATA = "sidecast"

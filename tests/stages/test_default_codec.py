@@ -29,7 +29,7 @@ from stages.similarity import psnr_db
 from stages.sources.synthetic import Synthetic
 from stages.tensors import to_tensor
 
-pytestmark = pytest.mark.skipif("disparity-mse" not in shipped(), reason="the default weights are not there")
+pytestmark = pytest.mark.skipif("disparity-mse-fast" not in shipped(), reason="the default weights are not there")
 
 
 @contextmanager

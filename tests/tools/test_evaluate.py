@@ -67,8 +67,8 @@ def test_everything_comes_from_one_command(drive: Path, ndic: Path, tmp_path: Pa
     rows = rows_of(out)
     means = [row for row in rows if row["image"] == "mean"]
     assert {row["codec"] for row in means} == {
-        "disparity-mse", "disparity-mse (side -1)", "disparity-mse (side none)", "ndic", "ndic (side -1)",
-        "hevc444", "jpeg",
+        "disparity-mse-fast", "disparity-mse-fast (side -1)", "disparity-mse-fast (side none)",
+        "ndic", "ndic (side -1)", "hevc444", "jpeg",
     }  # fmt: skip
     assert len(rows) - len(means) == 3 * (3 * 2 + 2 + 6 + 6), "the first frame has no older side view"
     default = [row for row in means if row["codec"].startswith("disparity") and row["quality"] == "12"]

@@ -22,7 +22,7 @@ from tools.training.samples import paper_crop, tensor
 __all__ = ["compare", "held_out_pictures"]
 
 QUALITIES = (0.0, 12.0, 24.0, 36.0, 48.0, 63.0)
-CONFIG = Path("configs/train-disparity-mse.yaml")
+CONFIG = Path("configs/train-disparity-mse-fast.yaml")
 
 
 def held_out_pictures(library: Library) -> dict[str, list[Tensor]]:

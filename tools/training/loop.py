@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import itertools
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -158,14 +157,9 @@ class Trainer:
 def run(trainer: Trainer, library: Library, folder: Path, log: Path, seconds: float, say: Say) -> None:
     """Train at constant rate for `seconds`; save to `folder` and validate into `log` every 5 minutes."""
     began = saved = time.monotonic()
-    total = 0.0
-    for count in itertools.count(1):
-        if time.monotonic() - began >= seconds:
-            break
-        total += trainer.train_step()
-        if count % SAY_STEPS == 0:
-            _say_progress(trainer, total / SAY_STEPS, say)
-            total = 0.0
+    progress = _Progress(trainer, say)
+    while time.monotonic() - began < seconds:
+        progress.note(trainer.train_step())
         if time.monotonic() - saved > SAVE_SECONDS:
             saved = time.monotonic()
             save_state(trainer, folder)
@@ -175,15 +169,9 @@ def run(trainer: Trainer, library: Library, folder: Path, log: Path, seconds: fl
 def decay(trainer: Trainer, seconds: float, say: Say) -> None:
     """Let the rates fall to zero along a cosine within `seconds`."""
     began = time.monotonic()
-    total = 0.0
-    for count in itertools.count(1):
-        place = (time.monotonic() - began) / seconds
-        if place >= 1:
-            break
-        total += trainer.train_step(0.5 * (1 + math.cos(math.pi * place)) + 0.01)
-        if count % SAY_STEPS == 0:
-            _say_progress(trainer, total / SAY_STEPS, say)
-            total = 0.0
+    progress = _Progress(trainer, say)
+    while (place := (time.monotonic() - began) / seconds) < 1:
+        progress.note(trainer.train_step(0.5 * (1 + math.cos(math.pi * place)) + 0.01))
 
 
 def save_state(trainer: Trainer, folder: Path) -> None:
@@ -206,5 +194,21 @@ def append_log(trainer: Trainer, scores: dict[str, float], log: Path, say: Say) 
     say(f"validation at step {trainer.step}: {gist(scores)}")
 
 
-def _say_progress(trainer: Trainer, loss: float, say: Say) -> None:
-    say(f"step {trainer.step}  loss {loss:.4f}  {trainer.seconds / trainer.step * 1e3:.0f} ms a step")
+class _Progress:
+    """Says now and then how far training is, with the means since it last did."""
+
+    def __init__(self, trainer: Trainer, say: Say) -> None:
+        self._trainer, self._say = trainer, say
+        self._begin()
+
+    def _begin(self) -> None:
+        self._losses: list[float] = []
+        self._since = self._trainer.seconds
+
+    def note(self, loss: float) -> None:
+        """A step's loss."""
+        self._losses.append(loss)
+        if len(self._losses) == SAY_STEPS:
+            mean, took = sum(self._losses) / SAY_STEPS, (self._trainer.seconds - self._since) / SAY_STEPS
+            self._say(f"step {self._trainer.step}  loss {mean:.4f}  {took * 1e3:.0f} ms a step")
+            self._begin()

@@ -25,12 +25,12 @@ def test_a_given_name_replaces_the_files(weights: dict[str, Path]) -> None:
 
 
 def test_variable_rate_weights_run_at_the_qualities_asked_for() -> None:
-    assert points(["default"], (0.0, 24.0)) == [("disparity-mse", "0"), ("disparity-mse", "24")]
+    assert points(["default"], (0.0, 24.0)) == [("disparity-mse-fast", "0"), ("disparity-mse-fast", "24")]
     assert [quality for _, quality in points(["default"])] == ["0", "12", "24", "36", "48", "63"]
 
 
 def test_what_does_not_fit_is_one_sentence(weights: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="disparity-mse has 0 to 63, not 64"):
+    with pytest.raises(ConfigError, match="disparity-mse-fast has 0 to 63, not 64"):
         points(["default"], (64.0,))
     with pytest.raises(ConfigError, match="two weights are called 'a'"):
         points([f"a={weights['ndic']}", f"a={weights['ndic']}"])

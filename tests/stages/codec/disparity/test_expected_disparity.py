@@ -19,7 +19,7 @@ from stages.codec.weights_file import shipped
 from stages.picture import read_picture
 from stages.sources.synthetic import Synthetic
 
-pytestmark = pytest.mark.skipif("disparity-mse" not in shipped(), reason="the default weights are not there")
+pytestmark = pytest.mark.skipif("disparity-mse-fast" not in shipped(), reason="the default weights are not there")
 CELL = 4
 """Pixels of a cell of the finer search."""
 
