@@ -46,13 +46,13 @@ class Packer:
             self._planes = np.empty((3, height, width), np.uint8)
         differences, planes = self._differences, self._planes
         cv2.split(pixels[:1], list(planes[:, :1]))
+        planes[::2, :1] -= planes[1, :1]
         for first in range(1, height, len(differences)):
             rows = pixels[first : first + len(differences)]
             few, here = differences[: len(rows)], planes[:, first : first + len(rows)]
             np.subtract(rows, pixels[first - 1 : first - 1 + len(rows)], out=few)
             cv2.split(few, list(here))
             here[::2] -= here[1]
-        planes[::2, :1] -= planes[1, :1]
         return self._compressor.compress(planes.data)
 
     @cached_property

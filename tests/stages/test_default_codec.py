@@ -20,7 +20,7 @@ from pipeline.stage import Context, Stage
 from pipeline.types import Decoded, Frame, Item, StereoPair, View, other_view
 from stages.codec import load_codec
 from stages.codec.disparity.model import DEQUANTISED_CHANNELS
-from stages.codec.weights_file import shipped
+from stages.codec.weights_file import ALIASES, shipped
 from stages.decode import Decode
 from stages.encode import Encode
 from stages.pair import Pair
@@ -29,7 +29,7 @@ from stages.similarity import psnr_db
 from stages.sources.synthetic import Synthetic
 from stages.tensors import to_tensor
 
-pytestmark = pytest.mark.skipif("disparity-mse-fast" not in shipped(), reason="the default weights are not there")
+pytestmark = pytest.mark.skipif(ALIASES["default"] not in shipped(), reason="the default weights are not there")
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def attack(path, count):
     return {**outcomes, "before": before, "after": after}
 
 
-SHIPPED = [("default", 1_000)] if "disparity-mse-fast" in weights_file.shipped() else []
+SHIPPED = [("default", 1_000)] if weights_file.ALIASES["default"] in weights_file.shipped() else []
 OTHERS = [("bmshj18", 300), ("ndic_bmshj18", 300), ("cross_attention", 200), ("dsin", 300)]
 
 

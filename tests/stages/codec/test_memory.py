@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from stages.codec.weights_file import shipped
+from stages.codec.weights_file import ALIASES, shipped
 
 DECODE = """
 import resource, torch
@@ -26,7 +26,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 3)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such options")
-@pytest.mark.skipif("disparity-mse-fast" not in shipped(), reason="the default weights are not there")
+@pytest.mark.skipif(ALIASES["default"] not in shipped(), reason="the default weights are not there")
 def test_pictures_do_not_take_fresh_pages() -> None:
     """Some 9,000 a picture if the C library is left as it is."""
     found = subprocess.run([sys.executable, "-c", DECODE], capture_output=True, text=True, timeout=300, check=True)

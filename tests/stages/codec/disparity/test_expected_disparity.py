@@ -15,11 +15,11 @@ from pipeline.types import Pixels
 from stages.codec import load_codec
 from stages.codec.disparity.model import Disparity
 from stages.codec.precision import autocast
-from stages.codec.weights_file import shipped
+from stages.codec.weights_file import ALIASES, shipped
 from stages.picture import read_picture
 from stages.sources.synthetic import Synthetic
 
-pytestmark = pytest.mark.skipif("disparity-mse-fast" not in shipped(), reason="the default weights are not there")
+pytestmark = pytest.mark.skipif(ALIASES["default"] not in shipped(), reason="the default weights are not there")
 CELL = 4
 """Pixels of a cell of the finer search."""
 
